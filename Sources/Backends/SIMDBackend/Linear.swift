@@ -27,7 +27,7 @@ struct LinearWeight {
         {
             let rows = Int(truncatingIfNeeded: weight.pointee.rows)
             packed = PackedWeight(
-                type: type, rows: rows, blocks: 0, panels: (rows + lanes - 1) / lanes, codeBytes: 0,
+                type: type, rows: rows, blocks: 0, panels: (rows + lanes - 1) / lanes,
                 panelBytes: rowBytes * lanes, totalBytes: 0)
             panels = nil
             self.data = data
@@ -42,10 +42,11 @@ struct LinearWeight {
 
     /// Cuts the panels into pieces: at least eight for each thread, so that one that is held up leaves
     /// little behind, but none below the few microseconds beside which taking an index costs nothing.
+    /// Half a megabyte at most: each piece begins with lines that nothing has asked for ahead of time.
     mutating func share(from index: Int, tokens: Int, threads: Int) -> Int {
         firstIndex = index
         let bytes = max(1, packed.panelBytes * min(tokens, 8))
-        let piece = min(max(bytes * packed.panels / (8 * threads), 1 &<< 15), 1 &<< 17)
+        let piece = min(max(bytes * packed.panels / (8 * threads), 1 &<< 15), 1 &<< 19)
         panelsPerIndex = max(1, piece / bytes)
         return index + (packed.panels + panelsPerIndex - 1) / panelsPerIndex
     }

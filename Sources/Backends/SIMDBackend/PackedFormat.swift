@@ -4,7 +4,9 @@
 // codes are eight groups of four columns: lane r of group g holds row r's columns 4g ..< 4g + 4 as
 // unsigned bytes, which is what the byte dot product takes. In memory the codes keep the bits
 // that they have in the file: decoding reads every weight once per token and is bound by memory,
-// so nothing may grow. All of a panel's codes come first, then all of its scales.
+// so nothing may grow. For the same reason a weight is one stream: a panel is a row of chunks, each
+// a few blocks' codes and then their scales, so that what a product needs next is always what lies
+// next, and can be asked for ahead of time.
 //
 //     nibbles      4 vectors: low halves groups 0...3, high halves groups 4...7
 //     a bit plane  1 vector: bit g of a byte belongs to group g
@@ -34,6 +36,17 @@ extension PackedFormat {
 
     /// Places that codes are moved to the left.
     @inline(__always) static var shift: Int { zeroIs128 && zeroShift >= 0 ? 7 - zeroShift : 0 }
+
+    /// A chunk has as many blocks as one record of scales, or two blocks with a record each, which makes
+    /// whole cache lines of sixteen half-precision scales.
+    @inline(__always) static var chunkBlocks: Int { Scales.blocks == 1 ? 2 : Scales.blocks }
+    @inline(__always) static var blockBytes: Int { Codes.vectors * vectorBytes }
+    @inline(__always) static var recordBytes: Int { Scales.bytesPerRow * lanes }
+    @inline(__always) static var chunkCodeBytes: Int { chunkBlocks * blockBytes }
+    @inline(__always) static var chunkBytes: Int {
+        let bytes = chunkCodeBytes + chunkBlocks / Scales.blocks * recordBytes
+        return (bytes + vectorBytes - 1) / vectorBytes * vectorBytes
+    }
 
     /// Four columns (group 0 ... 7) of every row of the panel.
     @inline(__always) static func group(_ codes: UnsafeRawPointer, _ index: Int) -> IntVector {

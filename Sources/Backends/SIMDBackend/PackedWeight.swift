@@ -10,7 +10,6 @@ struct PackedWeight {
     /// Blocks of 32 columns.
     var blocks: Int
     var panels: Int
-    var codeBytes: Int
     var panelBytes: Int
     var totalBytes: Int
 
@@ -38,15 +37,14 @@ extension PackedFormat {
         let rows = Int(truncatingIfNeeded: weight.pointee.rows)
         let blocks = Int(truncatingIfNeeded: weight.pointee.columns) &>> 5
         let panels = (rows + lanes - 1) / lanes
-        let codeBytes = blocks * Codes.vectors * vectorBytes
-        let scaleBytes = (blocks / Scales.blocks) * Scales.bytesPerRow * lanes
-        let panelBytes = (codeBytes + scaleBytes + 63) & ~63
+        let chunks = (blocks + chunkBlocks - 1) / chunkBlocks
+        let panelBytes = (chunks * chunkBytes + 63) & ~63
         let totalBytes = PackedWeight.headerBytes + panels * panelBytes
         guard let source = weight.pointee.data,
             let memory = host.pointee.allocate(totalBytes)
         else { return nil }
         let packed = PackedWeight(
-            type: weight.pointee.type, rows: rows, blocks: blocks, panels: panels, codeBytes: codeBytes,
+            type: weight.pointee.type, rows: rows, blocks: blocks, panels: panels,
             panelBytes: panelBytes, totalBytes: totalBytes)
         memory.storeBytes(of: packed, as: PackedWeight.self)
         let panelsPerIndex = max(1, (1 &<< 18) / max(1, panelBytes))
@@ -68,20 +66,18 @@ extension PackedFormat {
         let weight = task.pointee.weight
         let rows = min(lanes, weight.rows - panel * lanes)
         let source = task.pointee.source + panel * lanes * task.pointee.rowBytes
-        let codes = task.pointee.destination + panel * weight.panelBytes
+        let chunks = task.pointee.destination + panel * weight.panelBytes
         for block in 0..<weight.blocks {
-            let target = codes + block * Codes.vectors * vectorBytes
+            let target = chunks + block / chunkBlocks * chunkBytes + block % chunkBlocks * blockBytes
             for lane in 0..<rows {
                 packGroups(fileCodes(source + lane * task.pointee.rowBytes, block), target + 4 * lane)
             }
         }
-        let scales = codes + weight.codeBytes
         for index in 0..<weight.blocks / Scales.blocks {
-            for lane in 0..<rows {
-                packScales(
-                    source + lane * task.pointee.rowBytes, index, lane,
-                    scales + index * Scales.bytesPerRow * lanes)
-            }
+            let block = index * Scales.blocks
+            let records = chunks + block / chunkBlocks * chunkBytes + chunkCodeBytes
+            let target = records + block % chunkBlocks / Scales.blocks * recordBytes
+            for lane in 0..<rows { packScales(source + lane * task.pointee.rowBytes, index, lane, target) }
         }
     }
 

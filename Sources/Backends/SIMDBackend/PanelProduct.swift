@@ -4,6 +4,12 @@
 // accumulator of each (row, token), block after block. That order is the same for every size of
 // tile, which is why a token alone and a token in a batch get the same bits.
 import CCabochonBackend
+import SIMDIntrinsics
+
+/// Bytes ahead of a lone token's products that memory is asked for. The processor's own prefetcher stops at
+/// each page of 4 KiB; asking 4 to 8 KiB ahead read Q4_K 1.8 times as fast with one thread of an EPYC
+/// of family 26 and 1.5 times with two (Benchmarks/kernels.c), 2 and 16 KiB less.
+private let prefetchDistance = 8192
 
 extension PackedFormat {
     @inline(__always)
@@ -11,30 +17,39 @@ extension PackedFormat {
         _ panel: UnsafeRawPointer, _ weight: PackedWeight, _ tile: UnsafeRawPointer
     ) -> InlineArray<tokens, FloatVector> {
         var sums = InlineArray<tokens, FloatVector>(repeating: broadcast(Float(0)))
-        var codes = panel
+        var chunk = panel
         var block = tile
-        var record = panel + weight.codeBytes
-        var inRecord = 0
-        for _ in 0..<weight.blocks {
-            if Scales.halves {
-                if tokens == 12 {
-                    addHalves(&sums, InlineArray<6, Void>.self, 0, codes, record, inRecord, block)
-                    addHalves(&sums, InlineArray<6, Void>.self, 6, codes, record, inRecord, block)
+        var remaining = weight.blocks
+        while remaining > 0 {
+            for index in 0..<min(remaining, chunkBlocks) {
+                let codes = chunk + index * blockBytes
+                let record = chunk + chunkCodeBytes + index / Scales.blocks * recordBytes
+                let inRecord = index % Scales.blocks
+                if tokens == 1 { prefetch(codes) }
+                if Scales.halves {
+                    if tokens == 12 {
+                        addHalves(&sums, InlineArray<6, Void>.self, 0, codes, record, inRecord, block)
+                        addHalves(&sums, InlineArray<6, Void>.self, 6, codes, record, inRecord, block)
+                    } else {
+                        addHalves(&sums, InlineArray<tokens, Void>.self, 0, codes, record, inRecord, block)
+                    }
                 } else {
-                    addHalves(&sums, InlineArray<tokens, Void>.self, 0, codes, record, inRecord, block)
+                    addBlock(&sums, codes, record, inRecord, block)
                 }
-            } else {
-                addBlock(&sums, codes, record, inRecord, block)
+                block += Tile.blockBytes(tokens)
             }
-            codes += Codes.vectors * vectorBytes
-            block += Tile.blockBytes(tokens)
-            inRecord += 1
-            if inRecord == Scales.blocks {
-                inRecord = 0
-                record += Scales.bytesPerRow * lanes
-            }
+            chunk += chunkBytes
+            remaining -= chunkBlocks
         }
         return sums
+    }
+
+    /// Asks for a block's share of its chunk, `prefetchDistance` further on.
+    @inline(__always)
+    private static func prefetch(_ codes: UnsafeRawPointer) {
+        for line in 0..<(chunkBytes / chunkBlocks + 63) / 64 {
+            cabochon_simd_prefetch(codes + prefetchDistance + 64 * line)
+        }
     }
 
     @inline(__always)

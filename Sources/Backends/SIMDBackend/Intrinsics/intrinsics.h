@@ -7,6 +7,9 @@
 
 #define CABOCHON_SIMD_INLINE static inline __attribute__((always_inline))
 
+/* Asks for a line of memory ahead of its use. Any address will do: where nothing is mapped, nothing happens. */
+CABOCHON_SIMD_INLINE void cabochon_simd_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 
