@@ -184,6 +184,9 @@ int main(int argc, char **argv) {
     if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
     const cabochon_backend_descriptor *backend = dlsym(library, "cabochon_backend_v1");
     kernels_start(argc > 2 ? (uint32_t)atoi(argv[2]) : 2);
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bf16")) host.cpu_features |= CABOCHON_CPU_AVX512_BF16;
+#endif
     void *self = NULL;
     backend->ops->create(&host, &self);
     printf("%s, %u threads\n", backend->name, thread_count);

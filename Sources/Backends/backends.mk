@@ -15,7 +15,7 @@ simd_swift_flags := -enable-experimental-feature Embedded -wmo -Ounchecked -pars
 simd_machine := $(shell uname -m)
 
 # Swift's own code generation takes -target-cpu, the imported intrinsics the flags after -Xcc.
-simd_avx512_flags := -Xfrontend -target-cpu -Xfrontend cascadelake -Xcc -march=x86-64-v4 -Xcc -mavx512vnni
+simd_avx512_flags := -Xfrontend -target-cpu -Xfrontend cooperlake -Xcc -march=x86-64-v4 -Xcc -mavx512vnni -Xcc -mavx512bf16
 simd_avx2_flags := -Xfrontend -target-cpu -Xfrontend haswell -Xcc -march=x86-64-v3
 
 simd_avx512_constants := -DSIMD_NAME='"avx512"' -DSIMD_PRIORITY=30 -DSIMD_SCREENS=CABOCHON_BACKEND_SCREENS \

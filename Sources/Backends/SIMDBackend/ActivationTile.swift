@@ -73,13 +73,17 @@ struct Activations {
         }
     }
 
+    /// A token's row after the norm, which is left in the worker's memory.
+    @inline(__always) func normalizedRow(_ token: Int, _ worker: Int) -> UnsafePointer<Float> {
+        let row = input + token * inputStride
+        guard let gain else { return row }
+        let normalized = rows + worker * columns
+        normalize(row, gain, epsilon, columns, normalized)
+        return UnsafePointer(normalized)
+    }
+
     private func quantize(_ token: Int, _ worker: Int) {
-        var row = input + token * inputStride
-        if let gain {
-            let normalized = rows + worker * columns
-            normalize(row, gain, epsilon, columns, normalized)
-            row = UnsafePointer(normalized)
-        }
+        let row = normalizedRow(token, worker)
         let (first, size) = tile(of: token)
         var records = tile(at: first) + Tile.bytesPerToken * (token - first)
         var index = 0

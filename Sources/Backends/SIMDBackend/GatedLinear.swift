@@ -18,8 +18,8 @@ struct GatedTask {
         let gate = products + worker * GatedTask.tileFloats
         let up = gate + largestTile * lanes
         var token = 0
-        while token < linear.activations.tokens {
-            let tokens = min(linear.tokensPerPass, linear.activations.tokens - token)
+        while token < linear.input.activations.tokens {
+            let tokens = min(linear.tokensPerPass, linear.input.activations.tokens - token)
             for panel in first..<last { run(panel, token, tokens, gate, up) }
             token += tokens
         }
@@ -34,7 +34,7 @@ struct GatedTask {
         let rows = min(lanes, linear.weights[0].packed.rows - row)
         var token = firstToken
         while token < firstToken + tokens {
-            let size = Tile.size(remaining: linear.activations.tokens - token)
+            let size = Tile.size(remaining: linear.input.activations.tokens - token)
             linear.multiplyTile(linear.weights[0], panel, token, size, rows, gate, lanes)
             linear.multiplyTile(linear.weights[1], panel, token, size, rows, up, lanes)
             for place in 0..<size {
@@ -56,30 +56,31 @@ public func gatedLinear(
     _ self_: UnsafeMutableRawPointer?, _ run: UnsafePointer<cabochon_run>?,
     _ args: UnsafePointer<cabochon_gated_linear_args>?
 ) -> Int32 {
-    guard let run, let args = args?.pointee, let input = args.input, let output = args.output,
-        let gateWeight = args.gate, let upWeight = args.up,
-        let gate = LinearWeight(gateWeight, output, 0), let up = LinearWeight(upWeight, output, 0)
+    guard let self_, let run, let args = args?.pointee, let input = args.input, let output = args.output,
+        let gateWeight = args.gate, let upWeight = args.up
+    else { return OpStatus.declined }
+    let host = UnsafePointer(self_.assumingMemoryBound(to: cabochon_host.self))
+    guard let gate = LinearWeight(gateWeight, output, 0, host), let up = LinearWeight(upWeight, output, 0, host)
     else { return OpStatus.declined }
     let tokens = Int(truncatingIfNeeded: args.tokens)
     if tokens == 0 { return OpStatus.done }
     let columns = Int(truncatingIfNeeded: gateWeight.pointee.columns)
     let productBytes = Int(run.pointee.thread_count) * GatedTask.tileFloats * 4
+    var forms = InputForms(gate.form)
+    forms.insert(up.form)
     guard
-        let ready = prepareActivations(
-            run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
-            columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon,
-            packed: gate.panels != nil || up.panels != nil, floats: gate.panels == nil || up.panels == nil,
-            extraBytes: productBytes)
+        let linearInput = LinearInput(
+            run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,
+            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms, extraBytes: productBytes)
     else { return OpStatus.failed }
     var weights = InlineArray<4, LinearWeight>(repeating: gate)
     weights[1] = up
     let indices = weights[0].share(from: 0, tokens: 2 * tokens, threads: Int(run.pointee.thread_count))
     var task = GatedTask(
         linear: LinearTask(
-            activations: ready.activations, floats: ready.floats, floatStride: ready.floatStride,
-            weights: weights, count: 2, tokensPerPass: tokensPerPass(columns: columns)),
+            input: linearInput, weights: weights, count: 2, tokensPerPass: tokensPerPass(columns: columns)),
         output: output, outputStride: Int(truncatingIfNeeded: args.output_stride),
-        products: ready.extra.assumingMemoryBound(to: Float.self), indices: indices)
+        products: linearInput.extra.assumingMemoryBound(to: Float.self), indices: indices)
     parallel(run, indices, &task) { context, index, worker in
         context.unsafelyUnwrapped.assumingMemoryBound(to: GatedTask.self).pointee.run(index, worker)
     }

@@ -5,6 +5,7 @@ import CCabochonBackend
 struct LinearWeight {
     /// The packed weight, or nil for a floating-point one.
     var panels: UnsafeRawPointer?
+    var form: InputForm
     var packed: PackedWeight
     var data: UnsafeRawPointer
     var rowBytes: Int
@@ -15,13 +16,17 @@ struct LinearWeight {
     var panelsPerIndex: Int
 
     /// nil where the backend cannot compute with it.
-    init?(_ weight: UnsafePointer<cabochon_weight>, _ output: UnsafeMutablePointer<Float>, _ stride: Int) {
+    init?(
+        _ weight: UnsafePointer<cabochon_weight>, _ output: UnsafeMutablePointer<Float>, _ stride: Int,
+        _ host: UnsafePointer<cabochon_host>
+    ) {
         let type = weight.pointee.type
         rowBytes = Int(truncatingIfNeeded: weight.pointee.row_bytes)
         if let prepared = weight.pointee.prepared {
             packed = PackedWeight.at(prepared)
             panels = UnsafeRawPointer(prepared) + PackedWeight.headerBytes
             data = UnsafeRawPointer(prepared)
+            form = .bytes
         } else if type == WeightType.f32 || type == WeightType.f16 || type == WeightType.bf16,
             let data = weight.pointee.data
         {
@@ -31,6 +36,7 @@ struct LinearWeight {
                 panelBytes: rowBytes * lanes, totalBytes: 0)
             panels = nil
             self.data = data
+            form = type == WeightType.bf16 && takesBrainFloatPairs(host) ? .brainFloats : .floats
         } else {
             return nil
         }
@@ -53,10 +59,7 @@ struct LinearWeight {
 }
 
 struct LinearTask {
-    var activations: Activations
-    /// Where float weights find their input: the call's own, or its norm.
-    var floats: UnsafePointer<Float>
-    var floatStride: Int
+    var input: LinearInput
     var weights: InlineArray<4, LinearWeight>
     var count: Int
     /// Tokens whose activations stay in the second-level cache while panels pass over them.
@@ -70,8 +73,8 @@ struct LinearTask {
         let first = (index - weight.firstIndex) * weight.panelsPerIndex
         let last = min(first + weight.panelsPerIndex, weight.packed.panels)
         var token = 0
-        while token < activations.tokens {
-            let tokens = min(tokensPerPass, activations.tokens - token)
+        while token < input.activations.tokens {
+            let tokens = min(tokensPerPass, input.activations.tokens - token)
             for panel in first..<last { multiply(weight, panel, token, tokens) }
             token += tokens
         }
@@ -89,7 +92,7 @@ struct LinearTask {
         }
         var token = firstToken
         while token < firstToken + tokens {
-            let size = Tile.size(remaining: activations.tokens - token)
+            let size = Tile.size(remaining: input.activations.tokens - token)
             multiplyTile(
                 weight, panel, token, size, rows, weight.output + token * weight.outputStride + row,
                 weight.outputStride)
@@ -105,44 +108,19 @@ struct LinearTask {
     ) {
         if let panels = weight.panels {
             multiplyPanel(
-                panels + panel * weight.packed.panelBytes, weight.packed, activations.tile(at: token), tokens,
+                panels + panel * weight.packed.panelBytes, weight.packed, input.activations.tile(at: token), tokens,
                 output, stride, rows)
         } else {
+            let pairs = weight.form == .brainFloats
+            let values = pairs ? input.brainFloats : UnsafeRawPointer(input.floats)
+            let valueStride = pairs ? input.brainFloatStride : input.floatStride * 4
             FloatProduct(
-                data: weight.data + panel * lanes * weight.rowBytes, type: weight.packed.type,
-                rowBytes: weight.rowBytes, columns: activations.columns,
-                input: floats + token * floatStride, inputStride: floatStride, output: output, outputStride: stride
-            ).run(rows: rows, tokens: tokens)
+                data: weight.data + panel * lanes * weight.rowBytes, rowBytes: weight.rowBytes,
+                columns: input.activations.columns, input: values + token * valueStride, inputStride: valueStride,
+                output: output, outputStride: stride
+            ).run(type: weight.packed.type, pairs: pairs, rows: rows, tokens: tokens)
         }
     }
-}
-
-/// What linear and gated_linear do before their products. nil where scratch was refused.
-@inline(__always)
-func prepareActivations(
-    _ run: UnsafePointer<cabochon_run>, input: UnsafePointer<Float>, inputStride: Int, tokens: Int, columns: Int,
-    gain: UnsafePointer<Float>?, epsilon: Float, packed: Bool, floats: Bool, extraBytes: Int
-) -> (activations: Activations, floats: UnsafePointer<Float>, floatStride: Int, extra: UnsafeMutableRawPointer)? {
-    let normalized = gain == nil ? 0 : floats ? tokens : Int(run.pointee.thread_count)
-    let rowBytes = (normalized * columns * 4 + 63) & ~63
-    let tileBytes = packed ? Activations.tileBytes(tokens: tokens, columns: columns) : 0
-    guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + extraBytes + 64) else { return nil }
-    let rows = scratch.assumingMemoryBound(to: Float.self)
-    var activations = Activations(
-        input: input, inputStride: inputStride, tokens: tokens, columns: columns, gain: gain, epsilon: epsilon,
-        rows: rows, tiles: scratch + rowBytes)
-    var floatInput = input
-    var floatStride = inputStride
-    if floats && gain != nil {
-        normalizeRows(run, &activations)
-        floatInput = UnsafePointer(rows)
-        floatStride = columns
-        activations.input = floatInput
-        activations.inputStride = columns
-        activations.gain = nil
-    }
-    if packed { Activations.quantize(run, &activations) }
-    return (activations, floatInput, floatStride, scratch + rowBytes + tileBytes)
 }
 
 @c(cabochon_simd_linear)
@@ -150,40 +128,38 @@ public func linear(
     _ self_: UnsafeMutableRawPointer?, _ run: UnsafePointer<cabochon_run>?,
     _ args: UnsafePointer<cabochon_linear_args>?
 ) -> Int32 {
-    guard let run, let args = args?.pointee, let input = args.input, let weights = args.weights,
+    guard let self_, let run, let args = args?.pointee, let input = args.input, let weights = args.weights,
         let outputs = args.outputs, let strides = args.output_strides,
         args.weight_count >= 1, args.weight_count <= 4, let first = weights[0]
     else { return OpStatus.declined }
+    let host = UnsafePointer(self_.assumingMemoryBound(to: cabochon_host.self))
     let tokens = Int(truncatingIfNeeded: args.tokens)
     let count = Int(args.weight_count)
     let threads = Int(run.pointee.thread_count)
     guard
         let output = outputs[0],
-        let one = LinearWeight(first, output, Int(truncatingIfNeeded: strides[0]))
+        let one = LinearWeight(first, output, Int(truncatingIfNeeded: strides[0]), host)
     else { return OpStatus.declined }
     var list = InlineArray<4, LinearWeight>(repeating: one)
     var indices = list[0].share(from: 0, tokens: tokens, threads: threads)
-    var packed = list[0].panels != nil
-    var floats = !packed
+    var forms = InputForms(one.form)
     for number in 1..<count {
         guard let weight = weights[number], let output = outputs[number],
-            let next = LinearWeight(weight, output, Int(truncatingIfNeeded: strides[number]))
+            let next = LinearWeight(weight, output, Int(truncatingIfNeeded: strides[number]), host)
         else { return OpStatus.declined }
         list[number] = next
         indices = list[number].share(from: indices, tokens: tokens, threads: threads)
-        if next.panels != nil { packed = true } else { floats = true }
+        forms.insert(next.form)
     }
     if tokens == 0 { return OpStatus.done }
     let columns = Int(truncatingIfNeeded: first.pointee.columns)
     guard
-        let ready = prepareActivations(
-            run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
-            columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon, packed: packed, floats: floats,
-            extraBytes: 0)
+        let linearInput = LinearInput(
+            run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,
+            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms, extraBytes: 0)
     else { return OpStatus.failed }
     var task = LinearTask(
-        activations: ready.activations, floats: ready.floats, floatStride: ready.floatStride, weights: list,
-        count: count, tokensPerPass: tokensPerPass(columns: columns))
+        input: linearInput, weights: list, count: count, tokensPerPass: tokensPerPass(columns: columns))
     parallel(run, indices, &task) { context, index, _ in
         context.unsafelyUnwrapped.assumingMemoryBound(to: LinearTask.self).pointee.run(index)
     }

@@ -18,6 +18,13 @@ CABOCHON_SIMD_INLINE __m256i cabochon_x86_half_from_float_512(__m512 values) {
     return _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
+CABOCHON_SIMD_INLINE __m512 cabochon_x86_add_brain_float_products_512(__m512 sum, __m512i left, __m512i right) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)left, (__m512bh)right);
+}
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_brain_floats_from_512(__m512 values) {
+    return (__m256i)_mm512_cvtneps_pbh(values);
+}
+
 CABOCHON_SIMD_INLINE __mmask16 cabochon_x86_less_512(__m512 left, __m512 right) {
     return _mm512_cmp_ps_mask(left, right, _CMP_LT_OQ);
 }

@@ -1,0 +1,83 @@
+// The input of a linear or gated_linear call, in every form that its weights take: bytes in tiles
+// (ActivationTile.swift) for packed ones, float32, and bfloat16 where pairs of it are multiplied. Each is
+// made once per call, after the norm where there is one, and lies in the op's scratch.
+import CCabochonBackend
+
+enum InputForm {
+    case bytes
+    case floats
+    case brainFloats
+}
+
+struct InputForms {
+    var bytes = false
+    var floats = false
+    var brainFloats = false
+
+    init(_ form: InputForm) { insert(form) }
+
+    mutating func insert(_ form: InputForm) {
+        switch form {
+        case .bytes: bytes = true
+        case .floats: floats = true
+        case .brainFloats: brainFloats = true
+        }
+    }
+}
+
+struct LinearInput {
+    var activations: Activations
+    /// The call's own rows, or their norm; stride in floats.
+    var floats: UnsafePointer<Float>
+    var floatStride: Int
+    /// [tokens, columns]; stride in bytes.
+    var brainFloats: UnsafeRawPointer
+    var brainFloatStride: Int
+    /// `extraBytes` for the caller.
+    var extra: UnsafeMutableRawPointer
+
+    /// nil where scratch was refused.
+    @inline(__always)
+    init?(
+        _ run: UnsafePointer<cabochon_run>, _ input: UnsafePointer<Float>, stride: Int, tokens: Int, columns: Int,
+        gain: UnsafePointer<Float>?, epsilon: Float, forms: InputForms, extraBytes: Int
+    ) {
+        let normalized = gain == nil ? 0 : forms.floats ? tokens : Int(run.pointee.thread_count)
+        let rowBytes = (normalized * columns * 4 + 63) & ~63
+        let tileBytes = forms.bytes ? Activations.tileBytes(tokens: tokens, columns: columns) : 0
+        brainFloatStride = (2 * columns + 63) & ~63
+        let brainFloatBytes = forms.brainFloats ? tokens * brainFloatStride : 0
+        guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + brainFloatBytes + extraBytes + 64) else {
+            return nil
+        }
+        let rows = scratch.assumingMemoryBound(to: Float.self)
+        activations = Activations(
+            input: input, inputStride: stride, tokens: tokens, columns: columns, gain: gain, epsilon: epsilon,
+            rows: rows, tiles: scratch + rowBytes)
+        let brainFloats = scratch + rowBytes + tileBytes
+        self.brainFloats = UnsafeRawPointer(brainFloats)
+        extra = brainFloats + brainFloatBytes
+        floats = input
+        floatStride = stride
+        if forms.floats && gain != nil {
+            normalizeRows(run, &activations)
+            floats = UnsafePointer(rows)
+            floatStride = columns
+            activations.input = floats
+            activations.inputStride = columns
+            activations.gain = nil
+        }
+        if forms.bytes { Activations.quantize(run, &activations) }
+        if forms.brainFloats { narrow(run) }
+    }
+
+    private func narrow(_ run: UnsafePointer<cabochon_run>) {
+        var task = self
+        parallel(run, activations.tokens, &task) { context, token, worker in
+            let task = context.unsafelyUnwrapped.assumingMemoryBound(to: LinearInput.self).pointee
+            let row = task.activations.normalizedRow(token, worker)
+            let output = UnsafeMutableRawPointer(mutating: task.brainFloats) + token * task.brainFloatStride
+            narrowToBrainFloats(row, task.activations.columns, output)
+        }
+    }
+}

@@ -1,0 +1,6 @@
+// No products of bfloat16 pairs here: BF16 weights are widened to float32.
+import CCabochonBackend
+
+typealias BrainFloatPairs = FormatBF16
+func takesBrainFloatPairs(_ host: UnsafePointer<cabochon_host>) -> Bool { false }
+func narrowToBrainFloats(_ row: UnsafePointer<Float>, _ columns: Int, _ output: UnsafeMutableRawPointer) {}
