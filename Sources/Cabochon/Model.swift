@@ -82,8 +82,7 @@ public final class Model: Sendable {
         _ weights: GemmaWeights, to backend: Backend, engine: Engine
     ) throws(CabochonError) -> WeightBinding {
         try WeightBinding(
-            groups: weights.layers.map(\.matrices) + [[weights.embedding]], backend: backend,
-            scalar: engine.registry.scalar)
+            groups: weights.layers.map(\.matrices) + [weights.head], backend: backend, scalar: engine.registry.scalar)
     }
 
     /// The name of the backend that computes; empty for a model that was loaded for its vocabulary only.

@@ -18,7 +18,8 @@ final class Backend: @unchecked Sendable {
     /// A copy of the plugin's table, entries beyond its struct_size NULL.
     let ops: cabochon_backend_ops
     /// What the plugin's ops get as `self`; nil until `create`, and for plugins without one.
-    var instance: UnsafeMutableRawPointer? { Self.created.withLock { $0[table]?.pointer } }
+    var instance: UnsafeMutableRawPointer? { ownInstance.load(ordering: .acquiring) }
+    private let ownInstance = Atomic<UnsafeMutableRawPointer?>(nil)
     /// The plugin's own table, whose address tells plugins apart.
     private let table: UInt
 
@@ -55,10 +56,12 @@ final class Backend: @unchecked Sendable {
     /// computes with should cost its host nothing (OpenBLAS starts threads when it is opened).
     func create() throws(CabochonError) {
         let isCreated = Self.created.withLock { created in
-            if created[table] != nil { return true }
-            var pointer: UnsafeMutableRawPointer?
-            guard (ops.create?(Self.host, &pointer) ?? 0) == 0 else { return false }
-            created[table] = Instance(pointer: pointer)
+            if created[table] == nil {
+                var pointer: UnsafeMutableRawPointer?
+                guard (ops.create?(Self.host, &pointer) ?? 0) == 0 else { return false }
+                created[table] = Instance(pointer: pointer)
+            }
+            ownInstance.store(created[table]?.pointer, ordering: .releasing)
             return true
         }
         guard isCreated else {

@@ -3,6 +3,9 @@
 import CCabochonBackend
 
 struct Kernels {
+    /// One weight of a linear op and where its products go; the stride is from token to token.
+    typealias Product = (weight: UnsafePointer<cabochon_weight>, output: UnsafeMutablePointer<Float>, stride: Int)
+
     let binding: WeightBinding
     let execution: Execution
 
@@ -59,8 +62,7 @@ struct Kernels {
     ///   - args: input, tokens and norm; the rest is filled in here.
     ///   - products: each weight with its output ([tokens, rows], rows `stride` floats apart); at most 4.
     func linear(
-        _ args: inout cabochon_linear_args,
-        _ products: [(weight: UnsafePointer<cabochon_weight>, output: UnsafeMutablePointer<Float>, stride: Int)]
+        _ args: inout cabochon_linear_args, _ products: [Product]
     ) throws(CabochonError) {
         args.struct_size = MemoryLayout<cabochon_linear_args>.size
         args.weight_count = UInt32(products.count)

@@ -46,7 +46,10 @@ final class ThreadPool: Sendable {
         if started.load(ordering: .acquiring) { return }
         threads.withLock { threads in
             guard threads.isEmpty else { return }
-            for index in 1..<threadCount {
+            // More threads than processors would take them from each other: one that has been put aside
+            // with work in hand is waited for by all. So no more are started, and the others' work is
+            // done by those there are, cut as it would have been.
+            for index in 1..<max(1, min(threadCount, Int(cabochon_shim_processor_count()))) {
                 let start = Unmanaged.passRetained(Worker(shared: shared, index: index))
                 var thread: UInt64 = 0
                 let status = cabochon_shim_start_thread(

@@ -59,15 +59,6 @@ final class WeightBinding: @unchecked Sendable {
         return record
     }
 
-    /// A record of one row of the matrix, never prepared: where a backend computes from packed weights
-    /// only, the scalar one takes the product.
-    static func record(of tensor: StoredTensor, row: Int) -> cabochon_weight {
-        var record = record(of: tensor)
-        record.data = tensor.bytes.baseAddress.map { $0 + row * tensor.bytesPerRow }
-        record.rows = 1
-        return record
-    }
-
     /// Makes sure that the groups up to and including `last` are prepared.
     func prepare(through last: Int, run: UnsafePointer<cabochon_run>) throws(CabochonError) {
         guard ready.load(ordering: .acquiring) <= last else { return }
@@ -105,6 +96,11 @@ final class WeightBinding: @unchecked Sendable {
     /// The record of one matrix. Only for groups that have been prepared.
     func weight(_ group: Int, _ index: Int) -> UnsafePointer<cabochon_weight> {
         UnsafePointer(records + firstRecord[group] + index)
+    }
+
+    /// All records of a group.
+    func weights(_ group: Int) -> [UnsafePointer<cabochon_weight>] {
+        groups[group].indices.map { weight(group, $0) }
     }
 }
 

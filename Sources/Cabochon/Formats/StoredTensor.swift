@@ -71,6 +71,20 @@ public struct StoredTensor: @unchecked Sendable {
         self.bytesPerRow = bytesPerRow
         bytes = UnsafeRawBufferPointer(rebasing: file.bytes[offset..<end])
     }
+
+    /// Some rows of a matrix, as a tensor of their own.
+    init(_ tensor: StoredTensor, rows range: Range<Int>) {
+        let range = range.clamped(to: 0..<tensor.rows)
+        name = tensor.name
+        type = tensor.type
+        shape = [range.count, tensor.columns]
+        file = tensor.file
+        rows = range.count
+        columns = tensor.columns
+        bytesPerRow = tensor.bytesPerRow
+        bytes = UnsafeRawBufferPointer(
+            rebasing: tensor.bytes[range.lowerBound * bytesPerRow..<range.upperBound * bytesPerRow])
+    }
 }
 
 /// Refuses tensors that share bytes.

@@ -99,11 +99,18 @@ struct ForwardPass {
         let c = configuration
         try kernels.binding.prepare(through: c.layerCount, run: kernels.execution.run)
         var args = headArguments(residual: residual, rows: rows)
-        try kernels.linear(&args, [(kernels.binding.weight(c.layerCount, 0), output, c.vocabularySize)])
+        var piece = output
+        var products: [Kernels.Product] = []
+        for weight in kernels.binding.weights(c.layerCount) {
+            products.append((weight, piece, c.vocabularySize))
+            piece += Int(weight.pointee.rows)
+        }
+        try kernels.linear(&args, products)
         try softcap(output, count: rows * c.vocabularySize)
     }
 
-    /// Logits of some tokens only, from the embedding's rows as the file holds them.
+    /// Logits of some tokens only, from the embedding's rows as the file holds them: where a backend
+    /// computes from packed weights only, the scalar one takes the product.
     ///
     /// - Parameters:
     ///   - tokens: 1 to 4, each below the vocabulary size.
@@ -111,7 +118,9 @@ struct ForwardPass {
     func head(
         of tokens: [Int32], residual: UnsafePointer<Float>, rows: Int, into output: UnsafeMutablePointer<Float>
     ) throws(CabochonError) {
-        let records = tokens.map { WeightBinding.record(of: weights.embedding, row: Int($0)) }
+        let records = tokens.map {
+            WeightBinding.record(of: StoredTensor(weights.embedding, rows: Int($0)..<Int($0) + 1))
+        }
         var args = headArguments(residual: residual, rows: rows)
         var failure: CabochonError?
         records.withUnsafeBufferPointer { records in

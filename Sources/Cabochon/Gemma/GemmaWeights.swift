@@ -30,6 +30,15 @@ struct GemmaWeights: Sendable {
     let outputNorm: Buffer<Float>  // [hiddenSize]
     let layers: [GemmaLayer]
 
+    /// The output head in as many pieces as one linear op takes. It is the largest matrix by far: packed
+    /// piece by piece, it never stands whole beside the file's pages.
+    var head: [StoredTensor] {
+        let rowsPerPiece = max(4096, (embedding.rows / 4 + 64) / 64 * 64)
+        return stride(from: 0, to: embedding.rows, by: rowsPerPiece).map {
+            StoredTensor(embedding, rows: $0..<min($0 + rowsPerPiece, embedding.rows))
+        }
+    }
+
     /// How a container names tensors and stores norm gains.
     struct Naming: Sendable {
         let embedding: String
