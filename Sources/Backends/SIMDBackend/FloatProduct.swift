@@ -85,7 +85,9 @@ struct FloatProduct {
     private func run<Format: ProductFormat>(_: Format.Type, _ rows: Int, _ tokens: Int) {
         var row = 0
         while row < rows {
-            let some = tokens == 1 ? min(rows - row, 2) : rows - row >= 4 ? 4 : 1
+            // For a lone token the fewest rows that hide the latency of the sums: one stream is read fastest.
+            let alone = Format.columnsPerStep > lanes ? 1 : 2
+            let some = tokens == 1 ? min(rows - row, alone) : rows - row >= 4 ? 4 : 1
             var token = 0
             while token < tokens {
                 let rest = tokens - token
@@ -128,8 +130,8 @@ struct FloatProduct {
             }
             for row in 0..<rows {
                 let source = weights + row * rowBytes + column * Format.bytes
-                // Of the rows that come next, which are what memory holds next: a lone token waits for memory.
-                if tokens == 1 { cabochon_simd_prefetch(source + rows * rowBytes) }
+                // A lone token waits for memory: what lies ahead, or in the rows that come next.
+                if tokens == 1 { cabochon_simd_prefetch(source + (rows == 1 ? 4096 : rows * rowBytes)) }
                 let weight = Format.load(source)
                 for token in 0..<tokens {
                     sums[row][token] = Format.addProduct(weight, inputs[token], to: sums[row][token])
