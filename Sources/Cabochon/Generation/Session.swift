@@ -51,7 +51,7 @@ public final class Session {
     public func append(_ newTokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
         guard !newTokens.isEmpty else { return }
         try check(newTokens)
-        try compute(tokens[cache.length...] + newTokens)
+        try compute(tokens[cache.length...] + newTokens, finalRows: 1)
         tokens.append(contentsOf: newTokens)
         cache.commit(length: length)
     }
@@ -80,7 +80,7 @@ public final class Session {
         }
         if cache.length < length || residualLength != length {
             cache.truncate(to: length - 1)
-            try compute(tokens[cache.length...])
+            try compute(tokens[cache.length...], finalRows: 1)
             cache.commit(length: length)
         }
         return UnsafePointer(lastResidual.pointer)
@@ -103,20 +103,23 @@ public final class Session {
         }
     }
 
-    /// Runs tokens that follow the cache's positions through the layers, in chunks.
-    private func compute(_ rows: ArraySlice<Int32>) throws(CabochonError) {
+    /// Runs tokens that follow the cache's positions through the layers, in chunks, and leaves the final
+    /// residual stream of the last `finalRows` of them in the workspace.
+    private func compute(_ rows: ArraySlice<Int32>, finalRows: Int) throws(CabochonError) {
         let rows = Array(rows)
         let hidden = model.configuration.hiddenSize
         try rows.withUnsafeBufferPointer { (rows) throws(CabochonError) in
             for first in stride(from: 0, to: rows.count, by: ForwardPass.chunkSize) {
                 let chunk = UnsafeBufferPointer(rebasing: rows[first..<min(rows.count, first + ForwardPass.chunkSize)])
+                let isLast = first + chunk.count == rows.count
                 let pass = try forwardPass(rows: chunk.count)
                 try pass.run(
                     Batch(tokens: chunk, cache: cache, firstPosition: cache.length + first), visitors: visitors,
-                    firstRow: first, wantsHead: true, cancellation: cancellation)
-                guard first + chunk.count == rows.count else { continue }
+                    firstRow: first, finalRows: .some(isLast ? Array(chunk.count - finalRows..<chunk.count) : []),
+                    cancellation: cancellation)
+                guard isLast else { continue }
                 lastResidual.pointer.update(
-                    from: pass.workspace.residual.pointer + (chunk.count - 1) * hidden, count: hidden)
+                    from: pass.workspace.residual.pointer + (finalRows - 1) * hidden, count: hidden)
                 residualLength = cache.length + rows.count
             }
         }
@@ -156,16 +159,16 @@ public final class Session {
     /// - Parameter output: [guesses + 1, vocabularySize]
     func logits(afterLastAnd guesses: [Int32], into output: UnsafeMutableBufferPointer<Float>) throws(CabochonError) {
         let known = tokens[cache.length...]
-        guard !known.isEmpty, guesses.count <= contextLength - length, let base = output.baseAddress else {
-            throw CabochonError(.internal, "guesses after a token that has been computed, or past the context")
+        guard !known.isEmpty, known.count + guesses.count <= ForwardPass.chunkSize,
+            guesses.count <= contextLength - length, let base = output.baseAddress
+        else {
+            throw CabochonError(.internal, "guesses after a token that has been computed, or too many")
         }
         try guesses.withUnsafeBufferPointer { (guesses) throws(CabochonError) in try model.check(guesses) }
-        try compute(known + guesses)
-        guard let residual = workspace?.residual.pointer else { return }
-        let pass = try forwardPass(rows: known.count + guesses.count)
-        let hidden = model.configuration.hiddenSize
-        try pass.head(
-            residual: UnsafePointer(residual + (known.count - 1) * hidden), rows: guesses.count + 1, into: base)
+        let count = guesses.count + 1
+        try compute(known + guesses, finalRows: count)
+        let pass = try forwardPass(rows: count)
+        try pass.head(residual: UnsafePointer(pass.workspace.residual.pointer), rows: count, into: base)
         cache.commit(length: length)
     }
 
