@@ -190,22 +190,40 @@ public final class Session {
     }
 
     /// A session with the same tokens that goes its own way from here.
-    public func fork() throws(CabochonError) -> Session { try fork(contextLength: contextLength) }
-
-    /// A fork with room for another number of positions, at least `length`.
-    func fork(contextLength: Int) throws(CabochonError) -> Session {
-        let copy = try Session(model: model, contextLength: max(contextLength, length))
-        try copy.cache.copyPositions(of: cache)
-        copy.tokens = tokens
-        copy.lastResidual.pointer.update(from: lastResidual.pointer, count: lastResidual.count)
-        copy.residualLength = residualLength
+    public func fork() throws(CabochonError) -> Session {
+        let copy = try Session(model: model, contextLength: contextLength)
+        try copy.follow(self, to: length)
         return copy
+    }
+
+    /// Becomes a copy of another session's first `end` tokens. What the two have in common stays where it
+    /// is; only what follows is copied.
+    ///
+    /// - Throws: `.contextExceeded` where they do not fit.
+    func follow(_ other: Session, to end: Int) throws(CabochonError) {
+        guard end <= contextLength else {
+            throw CabochonError(
+                .contextExceeded, "\(end) tokens do not fit the session's context of \(contextLength)")
+        }
+        let common = other.tokens.prefix(end)
+        try truncate(to: sharedPrefixLength(tokens, common))
+        cache.copyPositions(of: other.cache, to: end)
+        tokens = Array(common)
+        residualLength = 0
+        guard end == other.residualLength else { return }
+        lastResidual.pointer.update(from: other.lastResidual.pointer, count: lastResidual.count)
+        residualLength = end
     }
 
     /// Takes over tokens whose keys and values, as far as there are any, are in the cache already.
     func adopt(_ tokens: [Int32]) {
         self.tokens = tokens
     }
+}
+
+/// How many tokens at the beginning two texts have in common.
+func sharedPrefixLength(_ one: some Sequence<Int32>, _ other: some Sequence<Int32>) -> Int {
+    zip(one, other).prefix { $0 == $1 }.count
 }
 
 func monotonicNanoseconds() -> UInt64 { cabochon_shim_nanoseconds() }
