@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """What a guard costs: four policies against one, the same against other programs, and a guarded answer.
 
-    python Benchmarks/shield.py MODEL.gguf [--llama-cpp] [--transformers] [--rows 64] [--json]
+    python Benchmarks/shield.py MODEL.gguf [--llama-python PYTHON] [--torch-python PYTHON] [--rows 64] [--json]
 
-1. Rows of 60 to 400 tokens, each with one policy and with all four: one call of classify_rows.
-2. With --llama-cpp (pip install llama-cpp-python) and --transformers (pip install torch transformers gguf;
-   the model in bf16): each prompt x policy by itself, Yes and No read off the last position.
-3. An answer of 400 tokens, checked every 16 by the same model.
+1. Rows of 60 to 400 tokens, each with one policy and with all four: classify_rows. The rows are taken in
+   parts, with another policy alone in each part.
+2. After each part, other programs run some of its rows (--peer-rows of all, the rest of their time is
+   scaled by tokens): each prompt x policy by itself, Yes and No read off the last position. PYTHON is an
+   interpreter that has llama-cpp-python, or torch, transformers and gguf (random weights in bf16).
+3. An answer of 400 tokens, greedy, checked every 16 by the same model.
 
-The weights may be random, of the real shape: what is measured does not depend on them. The peers run a
-part of the rows if --peer-rows says so, and their time is scaled by tokens. Everything runs in one process, one
-after the other; on a machine with other work only the ratios mean something, and those only roughly.
+The weights may be random, of the real shape: what is measured does not depend on them. All take turns on the
+same machine; where it has other work, only the ratios mean something, and those only roughly.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import pathlib
 import random
+import subprocess
 import sys
 import time
 
@@ -52,23 +54,17 @@ def seconds(work) -> float:
     return time.perf_counter() - start
 
 
-def policies(guard: cabochon.Guard, rows: list[str], rounds: int) -> dict:
-    """Time of all four policies, and the mean time of one, taken in turns."""
+def judge(guard: cabochon.Guard, rows: list[str], alone: str) -> dict:
+    """Time and tokens of some rows with one policy, and with all."""
     names = list(guard.policies)
-    together, alone = [], []
-    for _ in range(rounds):
-        alone.append(sum(seconds(lambda: guard.classify_rows(rows, policies=[name])) for name in names) / len(names))
-        together.append(seconds(lambda: guard.classify_rows(rows, policies=names)))
-    shared = [min(shared_length(guard, row, names), 10**9) for row in rows]
-    lengths = [[len(guard.render(row, policy=name)) for name in names] for row in rows]
-    computed = sum(share + sum(length - share for length in each) for share, each in zip(shared, lengths))
+    lengths = [{name: len(guard.render(row, policy=name)) for name in names} for row in rows]
+    shared = [shared_length(guard, row, names) for row in rows]
     return {
-        "rows": len(rows),
-        "tokens_one_policy": sum(map(sum, lengths)) // len(names),
-        "tokens_four_policies": computed,
-        "one_policy_seconds": min(alone),
-        "four_policies_seconds": min(together),
-        "ratio": min(together) / min(alone),
+        "one_seconds": seconds(lambda: guard.classify_rows(rows, policies=[alone])),
+        "four_seconds": seconds(lambda: guard.classify_rows(rows, policies=names)),
+        "one_tokens": sum(each[alone] for each in lengths),
+        "four_tokens": sum(sum(each.values()) - (len(names) - 1) * share for each, share in zip(lengths, shared)),
+        "all_tokens": sum(sum(each.values()) for each in lengths),
     }
 
 
@@ -78,18 +74,38 @@ def shared_length(guard: cabochon.Guard, row: str, names: list[str]) -> int:
     return next((at for at, ids in enumerate(zip(*texts)) if len(set(ids)) > 1), min(map(len, texts)))
 
 
-def peer(name: str, guard: cabochon.Guard, rows: list[str], part: int, score) -> dict:
-    """Time of a program that runs each prompt x policy by itself, scaled to all rows by tokens."""
-    texts = [[guard.render(row, policy=policy) for policy in guard.policies] for row in rows]
-    tokens = sum(len(text) for row in texts for text in row)
-    done = 0
-    start = time.perf_counter()
-    for row in texts[:part]:
-        for text in row:
-            score(text)
-            done += len(text)
-    spent = time.perf_counter() - start
-    return {"name": name, "rows_run": min(part, len(rows)), "seconds": spent * tokens / done}
+class Peer:
+    """A program that runs each prompt x policy by itself, in a process of another Python."""
+
+    def __init__(self, name: str, python: str, model: str, threads: int) -> None:
+        self.name, self.seconds, self.tokens, self.rows = name, 0.0, 0, 0
+        command = [python, __file__, model, "--serve", name, "--threads", str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.score([2, 3, 4, 5])  # loads the model
+
+    def score(self, ids: list[int]) -> float:
+        """Seconds that one text takes."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(ids) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            sys.exit(f"{self.name} ended")
+        return json.loads(answer)
+
+    def judge(self, guard: cabochon.Guard, row: str) -> None:
+        for policy in guard.policies:
+            ids = guard.render(row, policy=policy)
+            self.seconds += self.score(ids)
+            self.tokens += len(ids)
+        self.rows += 1
+
+
+def serve(score) -> None:
+    """Reads token ids, one text a line, and answers with the seconds that each took."""
+    for line in sys.stdin:
+        ids = json.loads(line)
+        print(seconds(lambda: score(ids)), flush=True)
 
 
 def llama_cpp(path: str, threads: int):
@@ -108,17 +124,45 @@ def llama_cpp(path: str, threads: int):
 
 def transformers(path: str, threads: int):
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.set_num_threads(threads)
     file = pathlib.Path(path)
-    model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.bfloat16).eval()
+    # Random weights of the file's shape: to dequantise the file would take longer than to measure.
+    config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
 
     def score(ids: list[int]) -> float:
         with torch.inference_mode():
             return float(model(torch.tensor([ids]), logits_to_keep=1, use_cache=False).logits[0, -1, 0])
 
     return score
+
+
+PEERS = {"llama.cpp": llama_cpp, "transformers": transformers}
+
+
+def compare(guard: cabochon.Guard, rows: list[str], parts: int, peers: list[Peer], peer_rows: int) -> dict:
+    """Cabochon and its peers in turns, part by part of the rows."""
+    names = list(guard.policies)
+    total: dict = {}
+    for part in range(parts):
+        some = rows[part::parts]
+        for key, value in judge(guard, some, names[part % len(names)]).items():
+            total[key] = total.get(key, 0) + value
+        for peer in peers:
+            for row in some[: -(-peer_rows // parts)]:
+                peer.judge(guard, row)
+    total["rows"] = len(rows)
+    total["ratio"] = total["four_seconds"] / total["one_seconds"]
+    total["peers"] = []
+    for peer in peers:
+        spent = peer.seconds * total["all_tokens"] / peer.tokens
+        total["peers"].append(
+            {"name": peer.name, "rows_run": peer.rows, "tokens_per_second": peer.tokens / peer.seconds,
+             "seconds": spent, "times_slower": spent / total["four_seconds"]}
+        )
+    return total
 
 
 def guarded_answer(model: cabochon.Model, template: str, tokens: int, every: int, names: list[str]) -> dict:
@@ -129,7 +173,7 @@ def guarded_answer(model: cabochon.Model, template: str, tokens: int, every: int
         guard, "audit", interval=every, policies=names, check_prompt=False, on_check=checks.append
     )
     answer = model.generate(
-        "Tell me about lighthouses.", guard=guarding, max_tokens=tokens, temperature=1.0, seed=1, ignore_eos=True
+        "Tell me about lighthouses.", guard=guarding, max_tokens=tokens, temperature=0, ignore_eos=True
     )
     making = answer.timings.decode_seconds - answer.guard_seconds
     return {
@@ -149,48 +193,56 @@ def main() -> None:
     parser.add_argument("--backend")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--parts", type=int, default=4)
     parser.add_argument("--lengths", type=int, nargs=2, default=(60, 400), metavar=("SHORTEST", "LONGEST"))
     parser.add_argument("--answer-tokens", type=int, default=400)
     parser.add_argument("--every", type=int, default=16)
-    parser.add_argument("--llama-cpp", action="store_true")
-    parser.add_argument("--transformers", action="store_true")
-    parser.add_argument("--peer-rows", type=int, default=10**9)
+    parser.add_argument("--llama-python", metavar="PYTHON")
+    parser.add_argument("--torch-python", metavar="PYTHON")
+    parser.add_argument("--peer-rows", type=int, default=4)
+    parser.add_argument("--skip-rows", action="store_true")
+    parser.add_argument("--serve", choices=sorted(PEERS), help=argparse.SUPPRESS)
     parser.add_argument("--skip-answer", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
+    if options.serve:
+        return serve(PEERS[options.serve](options.model, options.threads))
     model = cabochon.Model(options.model, backend=options.backend, threads=options.threads)
     guard = cabochon.Guard(model)
-    rows = rows_of(model, options.rows, *options.lengths)
-    guard.classify(rows[0], policies=["harassment"])  # packs the weights
+    guard.classify("Hello", policies=["harassment"])  # packs the weights
     result: dict = {"model": options.model, "backend": model.backend, "threads": options.threads}
-    result["policies"] = policies(guard, rows, options.rounds)
-    result["peers"] = []
-    for wanted, make in ((options.llama_cpp, llama_cpp), (options.transformers, transformers)):
-        if wanted:
-            found = peer(make.__name__, guard, rows, options.peer_rows, make(options.model, options.threads))
-            found["times_slower"] = found["seconds"] / result["policies"]["four_policies_seconds"]
-            result["peers"].append(found)
+    if not options.skip_rows:
+        pythons = {"llama.cpp": options.llama_python, "transformers": options.torch_python}
+        peers = [Peer(name, each, options.model, options.threads) for name, each in pythons.items() if each]
+        rows = rows_of(model, options.rows, *options.lengths)
+        result["policies"] = compare(guard, rows, options.parts, peers, options.peer_rows)
     result["answers"] = []
     if not options.skip_answer:
-        for template, names in (("hf", ["harassment"]), ("paper", ["harassment"]), ("hf", list(guard.policies))):
-            result["answers"].append(guarded_answer(model, template, options.answer_tokens, options.every, names))
-    if options.json:
-        print(json.dumps(result))
-        return
+        for names in (["harassment"], list(guard.policies)):
+            for template in ("hf", "paper"):
+                result["answers"].append(guarded_answer(model, template, options.answer_tokens, options.every, names))
+    print(json.dumps(result) if options.json else text(result))
 
-    found = result["policies"]
-    print(f"{model.backend}, {options.threads} threads, {found['rows']} rows")
-    print(f"one policy     {found['one_policy_seconds']:8.2f} s  {found['tokens_one_policy']} tokens")
-    print(f"four policies  {found['four_policies_seconds']:8.2f} s  {found['tokens_four_policies']} tokens,"
-          f" {found['ratio']:.2f} times one")
-    for entry in result["peers"]:
-        print(f"{entry['name']:<14} {entry['seconds']:8.2f} s  {entry['times_slower']:.2f} times as long")
+
+def text(result: dict) -> str:
+    """What was found, for people."""
+    lines = [f"{pathlib.Path(result['model']).name}, {result['backend']}, {result['threads']} threads"]
+    found = result.get("policies")
+    if found:
+        lines += [
+            f"one policy     {found['one_seconds']:8.2f} s  {found['rows']} rows, {found['one_tokens']} tokens",
+            f"four policies  {found['four_seconds']:8.2f} s  {found['four_tokens']} tokens, {found['ratio']:.2f} times one",
+        ]
+        for entry in found["peers"]:
+            ran = f"{entry['rows_run']} rows run at {entry['tokens_per_second']:.1f} tokens/s, scaled by tokens to all"
+            lines.append(f"{entry['name']:<14} {entry['seconds']:8.2f} s  {entry['times_slower']:.2f} times four ({ran})")
     for entry in result["answers"]:
-        print(f"answer of {entry['tokens']} tokens, {entry['policies']} policies ({entry['template']}),"
-              f" {entry['checks']} checks: {entry['generation_seconds']:.2f} s and {entry['check_seconds']:.2f} s,"
-              f" {entry['share']:.0%}")
+        lines.append(
+            f"answer of {entry['tokens']} tokens, {entry['policies']} policies ({entry['template']}), {entry['checks']} checks:"
+            f" {entry['generation_seconds']:.2f} s and {entry['check_seconds']:.2f} s, {entry['share']:.0%}"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

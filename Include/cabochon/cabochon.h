@@ -10,7 +10,7 @@
  * model's choice of backend is the exception, and swaps atomically), so all their calls but
  * freeing are const. A session belongs to one thread at a time, and may move between threads: a call
  * that needs it exclusively while another is running gives CABOCHON_ERROR_INVALID_ARGUMENT.
- * cabochon_session_cancel is the one call that may come at any time, even from a signal handler.
+ * cabochon_session_cancel and cabochon_guard_cancel may come at any time, even from a signal handler.
  * No thread is started before the first computation, unless OpenBLAS does so when the blas backend
  * is first chosen, or listed with the others. After fork(), a child may free what it inherited and
  * create an engine of its own; every other call on an inherited engine, model or session that would
@@ -852,7 +852,7 @@ void cabochon_generation_free(cabochon_generation *generation);
 
 /* A ShieldGemma model and the template it is asked with: does a prompt, or a response to one,
  * violate a policy? Immutable; any number of threads may use one guard, and any number of guards one
- * model. A session's cancellation does not reach it. */
+ * model. */
 typedef struct cabochon_guard cabochon_guard;
 
 /* Bits of cabochon_guard_options.flags. */
@@ -938,9 +938,9 @@ const char *cabochon_guard_policy_text(const cabochon_guard *guard, size_t index
  *                policies have their wording for responses.
  *   policies     policy_count of them; 0 (and NULL) for the guard's own.
  *   verdicts     one for each policy, in their order. Two-call: *inout_len counts verdicts.
- * Blocks; cannot be cancelled. Returns INVALID_ARGUMENT for an unknown policy, two of one name, or a
+ * Blocks; can be cancelled. Returns INVALID_ARGUMENT for an unknown policy, two of one name, or a
  * response to a template without a text for it, INVALID_UTF8, CONTEXT_EXCEEDED with both numbers
- * (unless content may be shortened), BUFFER_TOO_SMALL, BACKEND, FORKED. */
+ * (unless content may be shortened), BUFFER_TOO_SMALL, CANCELLED, BACKEND, FORKED. */
 cabochon_status cabochon_guard_classify(const cabochon_guard *guard, const char *prompt, size_t prompt_len,
                                         const char *response, size_t response_len,
                                         const cabochon_guard_policy *policies, size_t policy_count,
@@ -965,8 +965,8 @@ typedef int32_t (*cabochon_guard_row_callback)(void *user_data, size_t row, cons
  *   rows      row_count of them.
  *   policies  as for cabochon_guard_classify.
  *   on_row    must not be NULL; called on this thread.
- * Blocks; on_row can end it. Returns INVALID_ARGUMENT for the policies, INVALID_UTF8 for theirs,
- * BACKEND, FORKED. */
+ * Blocks; can be cancelled, and on_row can end it: rows told until then have been judged. Returns
+ * INVALID_ARGUMENT for the policies, INVALID_UTF8 for theirs, CANCELLED, BACKEND, FORKED. */
 cabochon_status cabochon_guard_classify_rows(const cabochon_guard *guard, const cabochon_guard_row *rows,
                                              size_t row_count, const cabochon_guard_policy *policies,
                                              size_t policy_count, cabochon_guard_row_callback on_row, void *user_data,
@@ -979,10 +979,19 @@ cabochon_status cabochon_guard_render(const cabochon_guard *guard, const char *p
                                       const char *response, size_t response_len, const cabochon_guard_policy *policy,
                                       int32_t *ids, size_t *inout_len, cabochon_error **error);
 
-/* The probability of "Yes" against "No" after id_count tokens, whatever they are. Blocks.
- * Returns INVALID_ARGUMENT for no ids or one out of range, CONTEXT_EXCEEDED, BACKEND, FORKED. */
+/* The probability of "Yes" against "No" after id_count tokens, whatever they are. Blocks; can be
+ * cancelled. Returns INVALID_ARGUMENT for no ids or one out of range, CONTEXT_EXCEEDED, CANCELLED,
+ * BACKEND, FORKED. */
 cabochon_status cabochon_guard_score(const cabochon_guard *guard, const int32_t *ids, size_t id_count,
                                      double *out_score, cabochon_error **error);
+
+/* Asks all calls of cabochon_guard_classify, _classify_rows and _score that are running on this
+ * handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED. Guards cost next to
+ * nothing: what must be stopped apart from the rest gets one of its own. Any thread, any time, and in
+ * signal handlers: it is a single atomic addition. A request that comes when no call is running stops
+ * the next one. Does not reach cabochon_guard_generate, which its session's cancellation stops. A no-op
+ * if `guard` is not a live guard. */
+void cabochon_guard_cancel(const cabochon_guard *guard);
 
 /* Values of cabochon_guarding_options.mode. */
 #define CABOCHON_GUARDING_DEFAULT 0u /* the same as HOLD */

@@ -20,7 +20,7 @@ extension Model {
                 .bufferTooSmall, "logits of \(tokens.count) tokens need \(needed) floats, not \(output.count)")
         }
         let visitors = try InterventionVisitors(interventions, model: self).visitors
-        try run(over: tokens, visitors: visitors, wantsHead: true, cancellation: cancellation) {
+        try run(over: tokens, visitors: visitors, finalRows: .all, cancellation: cancellation) {
             (pass, firstRow, rows) throws(CabochonError) in
             try pass.head(
                 residual: UnsafePointer(pass.workspace.residual.pointer), rows: rows, into: base + firstRow * width)
@@ -59,12 +59,13 @@ extension Model {
                 }
             }
         }
-        try run(over: tokens, visitors: visitors, wantsHead: false, cancellation: cancellation) { _, _, _ in }
+        try run(over: tokens, visitors: visitors, finalRows: .none, cancellation: cancellation) { _, _, _ in }
     }
 
     /// Takes the tokens through the layers in chunks, with a KV cache of the call's own.
     func run(
-        over tokens: UnsafeBufferPointer<Int32>, visitors: SiteVisitors, wantsHead: Bool, cancellation: Cancellation,
+        over tokens: UnsafeBufferPointer<Int32>, visitors: SiteVisitors, finalRows: ForwardPass.FinalRows,
+        cancellation: Cancellation,
         afterChunk: (ForwardPass, _ firstRow: Int, _ rows: Int) throws(CabochonError) -> Void
     ) throws(CabochonError) {
         guard !tokens.isEmpty else { throw CabochonError(.invalidArgument, "no tokens were given") }
@@ -81,7 +82,7 @@ extension Model {
             let chunk = UnsafeBufferPointer(rebasing: tokens[first..<min(tokens.count, first + ForwardPass.chunkSize)])
             try pass.run(
                 Batch(tokens: chunk, cache: cache, firstPosition: first), visitors: visitors, firstRow: first,
-                wantsHead: wantsHead, cancellation: cancellation)
+                finalRows: finalRows, cancellation: cancellation)
             try afterChunk(pass, first, chunk.count)
         }
     }

@@ -10,6 +10,7 @@ final class GuardHandle: HandleObject {
     let moderator: Guard
     let engine: EngineHandle
     let policies: [(name: CText, text: CText)]
+    let cancellation = CancellationOfAll()
 
     init(_ moderator: Guard, engine: EngineHandle) {
         self.moderator = moderator
@@ -19,13 +20,15 @@ final class GuardHandle: HandleObject {
 }
 
 /// A guard that this process may compute with.
-func ownGuard(_ handle: OpaquePointer?) throws(CabochonError) -> Guard {
+func ownGuard(_ handle: OpaquePointer?) throws(CabochonError) -> Guard { try ownGuardHandle(handle).moderator }
+
+private func ownGuardHandle(_ handle: OpaquePointer?) throws(CabochonError) -> GuardHandle {
     guard let object = HandleTable.shared.object(handle, as: GuardHandle.self) else {
         throw CabochonError(
             .invalidHandle, handle == nil ? "the guard is NULL" : "the guard is freed, or a handle of another kind")
     }
     try object.engine.checkProcess()
-    return object.moderator
+    return object
 }
 
 @c @implementation
@@ -147,12 +150,15 @@ public func cabochon_guard_classify(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let moderator = try ownGuard(guard_)
-        let policies = try CabochonABI.policies(policies, policy_count) ?? moderator.options.policies
+        let handle = try ownGuardHandle(guard_)
+        let policies = try CabochonABI.policies(policies, policy_count) ?? handle.moderator.options.policies
         guard let room = try room(verdicts, inout_len, needed: policies.count) else { return }
-        let results = try moderator.classify(
-            prompt: try text(prompt, prompt_len, "prompt"),
-            response: try CabochonABI.response(response, response_len), policies: policies)
+        let prompt = try text(prompt, prompt_len, "prompt")
+        let response = try CabochonABI.response(response, response_len)
+        let results = try handle.cancellation.during { (cancellation) throws(CabochonError) in
+            try handle.moderator.classify(
+                prompt: prompt, response: response, policies: policies, cancellation: cancellation)
+        }
         _ = room.update(fromContentsOf: results.map(record(of:)))
     }
 }
@@ -165,7 +171,7 @@ public func cabochon_guard_classify_rows(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let moderator = try ownGuard(guard_)
+        let handle = try ownGuardHandle(guard_)
         let policies = try CabochonABI.policies(policies, policy_count)
         guard let on_row else { throw CabochonError(.invalidArgument, "on_row is NULL") }
         /// The rows' texts, or why one has none.
@@ -190,10 +196,12 @@ public func cabochon_guard_classify_rows(
         }
         guard tellBadRows() else { return }
         let good = given.compactMap { try? $0.get() }
-        _ = try moderator.classify(good, policies: policies) { _, result in
-            guard tell(next, result, on_row, user_data) else { return false }
-            next += 1
-            return tellBadRows()
+        try handle.cancellation.during { (cancellation) throws(CabochonError) in
+            _ = try handle.moderator.classify(good, policies: policies, cancellation: cancellation) { _, result in
+                guard tell(next, result, on_row, user_data) else { return false }
+                next += 1
+                return tellBadRows()
+            }
         }
     }
 }
@@ -236,8 +244,16 @@ public func cabochon_guard_score(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let moderator = try ownGuard(guard_)
+        let handle = try ownGuardHandle(guard_)
         guard let out_score else { throw CabochonError(.invalidArgument, "out_score is NULL") }
-        out_score.pointee = try moderator.score(Array(try elements(ids, id_count, "ids"))).score
+        let ids = Array(try elements(ids, id_count, "ids"))
+        out_score.pointee = try handle.cancellation.during { (cancellation) throws(CabochonError) in
+            try handle.moderator.score(ids, cancellation: cancellation).score
+        }
     }
+}
+
+@c @implementation
+public func cabochon_guard_cancel(_ guard_: OpaquePointer?) {
+    HandleTable.shared.object(guard_, as: GuardHandle.self)?.cancellation.cancel()
 }

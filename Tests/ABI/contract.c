@@ -3,6 +3,7 @@
  * Usage: contract [MODEL] */
 #include <cabochon/cabochon.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -438,6 +439,67 @@ static void cancel_from_another_thread(void) {
     cabochon_session_free(session);
 }
 
+enum { MANY_ROWS = 100000 };
+
+typedef struct judging {
+    cabochon_guard *guard;
+    atomic_size_t rows;
+    cabochon_status status;
+} judging;
+
+static int32_t count_row(void *user_data, size_t row, const cabochon_verdict *verdicts, size_t count,
+                         const cabochon_error *failure) {
+    (void)row, (void)verdicts, (void)count, (void)failure;
+    atomic_fetch_add(&((judging *)user_data)->rows, 1);
+    return 0;
+}
+
+static void *judge_many(void *argument) {
+    judging *self = argument;
+    static cabochon_guard_row rows[MANY_ROWS];
+    for (size_t i = 0; i < MANY_ROWS; i++) rows[i] = (cabochon_guard_row){"Hello", 5, NULL, 0};
+    self->status = cabochon_guard_classify_rows(self->guard, rows, MANY_ROWS, NULL, 0, count_row, self, NULL);
+    return NULL;
+}
+
+static void cancel_a_guard(void) {
+    cabochon_guard_options options;
+    cabochon_guard_options_init(&options, sizeof options);
+    options.token_budget = 1;
+    cabochon_guard *guard = NULL, *other = NULL;
+    CHECK(cabochon_guard_create(model, &options, &guard, NULL) == CABOCHON_OK, "a guard");
+    CHECK(cabochon_guard_create(model, &options, &other, NULL) == CABOCHON_OK, "another");
+    cabochon_verdict verdicts[4];
+    size_t count = 4;
+    double score = 0;
+    int32_t ids[] = {2, 5};
+
+    cabochon_guard_cancel(guard);
+    FAILS(CABOCHON_ERROR_CANCELLED,
+          cabochon_guard_classify(guard, "Hello", 5, NULL, 0, NULL, 0, verdicts, &count, &error));
+    CHECK(cabochon_guard_classify(guard, "Hello", 5, NULL, 0, NULL, 0, verdicts, &count, NULL) == CABOCHON_OK,
+          "one request stops one call that comes after it");
+    cabochon_guard_cancel(guard);
+    FAILS(CABOCHON_ERROR_CANCELLED, cabochon_guard_score(guard, ids, 2, &score, &error));
+
+    judging both[2] = {{.guard = guard}, {.guard = guard}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, judge_many, &both[i]);
+    while (atomic_load(&both[0].rows) == 0 || atomic_load(&both[1].rows) == 0) usleep(1000);
+    cabochon_guard_cancel(guard);
+    CHECK(cabochon_guard_classify(other, "Hello", 5, NULL, 0, NULL, 0, verdicts, &count, NULL) == CABOCHON_OK,
+          "another guard goes on");
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(both[i].status == CABOCHON_ERROR_CANCELLED, "%d", (int)both[i].status);
+        CHECK(atomic_load(&both[i].rows) < MANY_ROWS, "all rows were judged");
+    }
+    CHECK(cabochon_guard_score(guard, ids, 2, &score, NULL) == CABOCHON_OK, "it goes on as if nothing had been");
+    cabochon_guard_cancel(NULL);
+    cabochon_guard_free(guard);
+    cabochon_guard_free(other);
+}
+
 /* In a child of fork(), after the engine has computed here: a status, and an engine of its own. */
 static void forked_process(const char *path) {
     cabochon_session *session = new_session();
@@ -486,6 +548,7 @@ int main(int argc, char **argv) {
     sampling();
     sessions();
     cancel_from_another_thread();
+    cancel_a_guard();
     forked_process(path);
     cabochon_model_free(model);
     cabochon_engine_free(engine);

@@ -111,6 +111,7 @@ static const struct {
     {"cabochon_guard_classify_rows", "ippzpzppp"},
     {"cabochon_guard_render", "ippzpzpppp"},
     {"cabochon_guard_score", "ippzpp"},
+    {"cabochon_guard_cancel", "vp"},
     {"cabochon_guarding_options_init", "vpz"},
     {"cabochon_guard_generate", "ipppzpzpppppp"},
     {"cabochon_generation_filter_policy", "pp"},

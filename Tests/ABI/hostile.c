@@ -121,7 +121,7 @@ ATTACK(guard_create, status = cabochon_guard_create(handle, NULL, (void *)&out, 
 ATTACK(guard_create_nowhere, cabochon_guard_create(handle, NULL, NULL, &error))
 ATTACK(guard_retain, cabochon_guard_free(cabochon_guard_retain(handle)))
 ATTACK(guard_policies, cabochon_guard_policy_count(handle), cabochon_guard_policy_name(handle, size),
-       cabochon_guard_policy_text(handle, size))
+       cabochon_guard_policy_text(handle, size), cabochon_guard_cancel(handle))
 ATTACK(guard_classify, status = cabochon_guard_classify(handle, pointer, size, NULL, 0, NULL, 0, NULL, lens, &error))
 ATTACK(guard_response, status = cabochon_guard_classify(handle, "hi", 2, pointer, size, NULL, 0, NULL, lens, &error))
 ATTACK(guard_policy_count,

@@ -40,6 +40,17 @@ def test_several_policies_have_the_bits_of_one_call_each(model_path):
             assert together == alone
 
 
+def test_cancelled_from_another_thread(model):
+    guard = cabochon.Guard(model, template=SHORT, token_budget=1)
+    timer = threading.Timer(0.3, guard.cancel)
+    timer.start()
+    with pytest.raises(cabochon.Error) as caught:
+        guard.classify_rows([str(index) for index in range(50_000)])
+    timer.join()
+    assert caught.value.code == "cancelled"
+    assert len(guard.classify("One")) == 4
+
+
 def test_the_four_policies_are_the_default(guard):
     verdicts = guard.classify("Hello")
     assert list(guard.policies) == [verdict.policy for verdict in verdicts] == OFFICIAL

@@ -43,14 +43,24 @@ struct Kernels {
         }
     }
 
-    func rotate(_ args: inout cabochon_rotate_args) throws(CabochonError) {
+    func rotate(_ args: inout cabochon_rotate_args, _ segments: [cabochon_segment]) throws(CabochonError) {
         args.struct_size = MemoryLayout<cabochon_rotate_args>.size
-        try call("rotate") { backend in backend.ops.rotate.map { $0(backend.instance, execution.run, &args) } }
+        args.segment_count = UInt64(segments.count)
+        try segments.withUnsafeBufferPointer { (segments) throws(CabochonError) in
+            args.segments = segments.baseAddress
+            try call("rotate") { backend in backend.ops.rotate.map { $0(backend.instance, execution.run, &args) } }
+        }
     }
 
-    func attention(_ args: inout cabochon_attention_args) throws(CabochonError) {
+    func attention(_ args: inout cabochon_attention_args, _ segments: [cabochon_segment]) throws(CabochonError) {
         args.struct_size = MemoryLayout<cabochon_attention_args>.size
-        try call("attention") { backend in backend.ops.attention.map { $0(backend.instance, execution.run, &args) } }
+        args.segment_count = UInt64(segments.count)
+        try segments.withUnsafeBufferPointer { (segments) throws(CabochonError) in
+            args.segments = segments.baseAddress
+            try call("attention") { backend in
+                backend.ops.attention.map { $0(backend.instance, execution.run, &args) }
+            }
+        }
     }
 
     func softcap(_ args: inout cabochon_softcap_args) throws(CabochonError) {

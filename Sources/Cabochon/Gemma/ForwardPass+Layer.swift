@@ -10,8 +10,17 @@ extension ForwardPass {
         let batch: Batch
         let firstRow: Int
         let visitors: SiteVisitors
+        /// Rows that are worked on: the batch's, or the first of them if the others have been dropped.
+        private var tokens: Int
 
-        private var tokens: Int { batch.tokens.count }
+        init(pass: ForwardPass, index: Int, batch: Batch, firstRow: Int, visitors: SiteVisitors) {
+            self.pass = pass
+            self.index = index
+            self.batch = batch
+            self.firstRow = firstRow
+            self.visitors = visitors
+            tokens = batch.tokens.count
+        }
 
         private var c: GemmaConfiguration { pass.configuration }
         private var layer: GemmaLayer { pass.weights.layers[index] }
@@ -32,7 +41,11 @@ extension ForwardPass {
                     batch: batch))
         }
 
-        func attend(_ segments: [cabochon_segment], kvType: KVType) throws(CabochonError) {
+        /// - Parameter onlyRows: ascending; once all keys and values are made, the others are dropped and
+        ///   these are rows 0, 1, ... of the residual stream. Nil keeps all.
+        mutating func attend(
+            _ segments: [cabochon_segment], kvType: KVType, onlyRows: [Int]?
+        ) throws(CabochonError) {
             try visit(.residPre, work.residual)
 
             var projection = cabochon_linear_args()
@@ -49,14 +62,13 @@ extension ForwardPass {
                     (weight(.value), work.values.pointer, c.kvSize),
                 ])
 
-            var failure: CabochonError?
-            segments.withUnsafeBufferPointer { segments in
-                do throws(CabochonError) {
-                    try rotate(segments, kvType: kvType)
-                    try attention(segments, kvType: kvType)
-                } catch { failure = error }
+            try rotate(segments, kvType: kvType)
+            if let onlyRows {
+                guard !onlyRows.isEmpty else { return tokens = 0 }
+                try attention(keep(onlyRows, of: segments), kvType: kvType)
+            } else {
+                try attention(segments, kvType: kvType)
             }
-            if let failure { throw failure }
             try visit(.attnZ, work.attended, width: c.querySize)
 
             try project(work.attended, width: c.querySize, by: .attentionOutput)
@@ -65,7 +77,25 @@ extension ForwardPass {
             try visit(.residMid, work.residual)
         }
 
-        private func rotate(_ segments: UnsafeBufferPointer<cabochon_segment>, kvType: KVType) throws(CabochonError) {
+        /// Drops all other rows, and returns a segment for each of these.
+        private mutating func keep(_ rows: [Int], of segments: [cabochon_segment]) -> [cabochon_segment] {
+            work.keepRows(rows, of: work.queries, width: c.querySize)
+            work.keepRows(rows, of: work.residual, width: c.hiddenSize)
+            tokens = rows.count
+            var kept: [cabochon_segment] = []
+            var rest = segments[...]
+            for row in rows.map(UInt64.init) {
+                while let segment = rest.first, segment.first_row + segment.row_count <= row { rest.removeFirst() }
+                guard var segment = rest.first else { break }
+                segment.first_position += row - segment.first_row
+                segment.first_row = UInt64(kept.count)
+                segment.row_count = 1
+                kept.append(segment)
+            }
+            return kept
+        }
+
+        private func rotate(_ segments: [cabochon_segment], kvType: KVType) throws(CabochonError) {
             let table = c.slides[index] ? work.slidingRotary : work.fullRotary
             var args = cabochon_rotate_args()
             args.queries = work.queries.pointer
@@ -85,13 +115,10 @@ extension ForwardPass {
             args.kv_heads = UInt32(c.kvHeadCount)
             args.head_size = UInt32(c.headSize)
             args.kv_type = kvType.rawValue
-            args.segments = segments.baseAddress
-            args.segment_count = UInt64(segments.count)
-            try pass.kernels.rotate(&args)
+            try pass.kernels.rotate(&args, segments)
         }
 
-        private func attention(_ segments: UnsafeBufferPointer<cabochon_segment>, kvType: KVType) throws(CabochonError)
-        {
+        private func attention(_ segments: [cabochon_segment], kvType: KVType) throws(CabochonError) {
             var args = cabochon_attention_args()
             args.queries = UnsafePointer(work.queries.pointer)
             args.query_stride = UInt64(c.querySize)
@@ -102,14 +129,13 @@ extension ForwardPass {
             args.kv_type = kvType.rawValue
             args.window = c.slides[index] ? UInt64(c.slidingWindow) : 0
             args.softcap = c.attentionSoftcap
-            args.segments = segments.baseAddress
-            args.segment_count = UInt64(segments.count)
             args.output = work.attended.pointer
             args.output_stride = UInt64(c.querySize)
-            try pass.kernels.attention(&args)
+            try pass.kernels.attention(&args, segments)
         }
 
         func feedForward() throws(CabochonError) {
+            guard tokens > 0 else { return }
             var args = cabochon_gated_linear_args()
             args.input = UnsafePointer(work.residual.pointer)
             args.input_stride = UInt64(c.hiddenSize)

@@ -17,25 +17,40 @@ struct ForwardPass {
     /// enough that activations stay in cache. Longer prompts go in chunks.
     static let chunkSize = 512
 
+    /// Rows whose final residual stream somebody reads.
+    enum FinalRows {
+        case all
+        /// Ascending. The others only leave their keys and values, so that the last layer ends for them
+        /// where these are made.
+        case some([Int])
+        /// None, nor any keys and values that no visitor needs: the last layers may be left out.
+        case none
+    }
+
     let configuration: GemmaConfiguration
     let weights: GemmaWeights
     let embeddingScale: Float
     let kernels: Kernels
     let workspace: Workspace
 
-    /// Runs the batch through all layers, or through the last one where a visitor stands if the head
-    /// is not wanted. The final residual stream is left in the workspace; the caches hold the new
-    /// positions, uncommitted.
+    /// Runs the batch through the layers. The caches then hold the new positions, uncommitted, and the
+    /// workspace the final residual stream of the rows asked for, one after another.
     ///
     /// - Parameters:
     ///   - batch: at most `chunkSize` rows.
     ///   - firstRow: rows of this call's earlier batches, for visitors.
     func run(
-        _ batch: Batch, visitors: SiteVisitors, firstRow: Int, wantsHead: Bool, cancellation: Cancellation
+        _ batch: Batch, visitors: SiteVisitors, firstRow: Int, finalRows: FinalRows, cancellation: Cancellation
     ) throws(CabochonError) {
         try embed(batch)
         fillRotary(batch)
-        let layerCount = wantsHead ? configuration.layerCount : min(configuration.layerCount, visitors.lastLayer + 1)
+        var layerCount = configuration.layerCount
+        var wanted: [Int]?
+        switch finalRows {
+        case .all: break
+        case .some(let rows): wanted = rows
+        case .none: layerCount = min(layerCount, visitors.lastLayer + 1)
+        }
         var segments = batch.sequences.map { sequence in
             cabochon_segment(
                 first_row: 0, row_count: UInt64(sequence.rowCount), first_position: UInt64(sequence.firstPosition),
@@ -53,10 +68,15 @@ struct ForwardPass {
                 segments[index].keys = batch.sequences[index].cache.keys(layer: layer)
                 segments[index].values = batch.sequences[index].cache.values(layer: layer)
             }
-            let place = Layer(pass: self, index: layer, batch: batch, firstRow: firstRow, visitors: visitors)
-            try place.attend(segments, kvType: batch.sequences.first?.cache.type ?? .f16)
+            var place = Layer(pass: self, index: layer, batch: batch, firstRow: firstRow, visitors: visitors)
+            // Who stands in the last layer sees all rows.
+            let isCut = layer == layerCount - 1 && visitors.lastLayer < layer
+            try place.attend(
+                segments, kvType: batch.sequences.first?.cache.type ?? .f16, onlyRows: isCut ? wanted : nil)
             try place.feedForward()
+            if isCut { wanted = nil }
         }
+        if let wanted { workspace.keepRows(wanted, of: workspace.residual, width: configuration.hiddenSize) }
     }
 
     private func embed(_ batch: Batch) throws(CabochonError) {

@@ -33,4 +33,11 @@ final class Workspace {
         fullRotary = RotaryTable(cosines: angles.pointer, sines: angles.pointer + table)
         slidingRotary = RotaryTable(cosines: angles.pointer + 2 * table, sines: angles.pointer + 3 * table)
     }
+
+    /// Moves some rows, in ascending order, to the front of a buffer of [rows, width].
+    func keepRows(_ kept: [Int], of buffer: Buffer<Float>, width: Int) {
+        for (place, row) in kept.enumerated() where place != row {
+            (buffer.pointer + place * width).update(from: buffer.pointer + row * width, count: width)
+        }
+    }
 }

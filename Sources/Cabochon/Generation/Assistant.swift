@@ -66,9 +66,8 @@ struct Assistant {
     private func draft(
         _ tokens: [Int32], limit: Int, _ session: Session, _ cancellation: Cancellation
     ) throws(CabochonError) -> [Int32] {
-        let shared = zip(session.tokens, tokens).prefix { $0 == $1 }.count
-        try session.truncate(to: shared)
-        try session.append(Array(tokens[shared...]))
+        try session.truncate(to: sharedPrefixLength(session.tokens, tokens))
+        try session.append(Array(tokens[session.length...]))
         let logits = try Buffer<Float>(count: session.model.configuration.vocabularySize, for: "draft logits")
         var guesses: [Int32] = []
         while guesses.count < min(limit, session.contextLength - tokens.count) {

@@ -77,11 +77,11 @@ public final class BatchRunner {
             try tokens.withUnsafeBufferPointer { (tokens) throws(CabochonError) in
                 try pass.run(
                     Batch(tokens: tokens, sequences: sequences), visitors: SiteVisitors(), firstRow: 0,
-                    wantsHead: true, cancellation: cancellation)
+                    finalRows: .some(finished.map(\.row)), cancellation: cancellation)
             }
-            for (index, row) in finished {
-                (residuals.pointer + index * hidden).update(
-                    from: workspace.residual.pointer + row * hidden, count: hidden)
+            for (place, entry) in finished.enumerated() {
+                (residuals.pointer + entry.index * hidden).update(
+                    from: workspace.residual.pointer + place * hidden, count: hidden)
             }
         }
         return residuals

@@ -6,8 +6,20 @@ import Synchronization
 /// and so safe in a signal handler.
 public final class Cancellation: Sendable {
     private let flag = Atomic<Bool>(false)
+    private let all: CancellationOfAll?
+    /// Requests to `all` that are none of this call's business.
+    private let earlierRequests: Int
 
-    public init() {}
+    public init() {
+        all = nil
+        earlierRequests = 0
+    }
+
+    /// One call's part in a cancellation that reaches several.
+    fileprivate init(of all: CancellationOfAll, earlierRequests: Int) {
+        self.all = all
+        self.earlierRequests = earlierRequests
+    }
 
     /// Asks the computation under way, or else the next one, to stop.
     public func cancel() { flag.store(true, ordering: .relaxed) }
@@ -15,11 +27,35 @@ public final class Cancellation: Sendable {
     /// Takes a request back. Each call of a session does so when it has ended by it.
     public func reset() { flag.store(false, ordering: .relaxed) }
 
-    public var isCancelled: Bool { flag.load(ordering: .relaxed) }
+    public var isCancelled: Bool {
+        flag.load(ordering: .relaxed) || all.map { $0.requestCount != earlierRequests } ?? false
+    }
 
     func check() throws(CabochonError) {
         guard isCancelled else { return }
         reset()
         throw CabochonError(.cancelled, "cancelled by the caller")
+    }
+}
+
+/// Stops all calls on something that several threads use at a time. Raising it is a single atomic
+/// addition, and so safe in a signal handler.
+public final class CancellationOfAll: Sendable {
+    private let requests = Atomic<Int>(0)
+    private let answered = Atomic<Int>(0)
+
+    public init() {}
+
+    /// Asks all calls under way to stop, or else the next one.
+    public func cancel() { requests.wrappingAdd(1, ordering: .relaxed) }
+
+    fileprivate var requestCount: Int { requests.load(ordering: .relaxed) }
+
+    /// Runs one call, which polls what it is given. The requests until its end have then been answered.
+    public func during<Result>(
+        _ call: (Cancellation) throws(CabochonError) -> Result
+    ) throws(CabochonError) -> Result {
+        defer { answered.store(requestCount, ordering: .relaxed) }
+        return try call(Cancellation(of: self, earlierRequests: answered.load(ordering: .relaxed)))
     }
 }

@@ -47,26 +47,32 @@ final class KVCache {
     func commit(length: Int) { self.length = length }
     func truncate(to length: Int) { self.length = min(self.length, length) }
 
-    /// The used part of each head, layer after layer, keys before values: what a copy or a file holds.
+    /// The used part of each head, layer after layer, keys before values: what a file holds.
     func forEachUsedRange(_ body: (UnsafeMutableRawBufferPointer) throws(CabochonError) -> Void) throws(CabochonError) {
-        let bytes = length * headSize * type.byteCount
         for plane in 0..<2 * layerCount {
             for head in 0..<kvHeadCount {
-                let start = memory.pointer + plane * planeBytes + head * headStride * type.byteCount
-                try body(UnsafeMutableRawBufferPointer(start: start, count: bytes))
+                try body(positions(0..<length, plane: plane, head: head))
             }
         }
     }
 
-    /// Takes over the positions of a cache of the same shape, whose length this one's capacity holds.
-    func copyPositions(of other: KVCache) throws(CabochonError) {
-        length = other.length
-        var sources: [UnsafeMutableRawBufferPointer] = []
-        try other.forEachUsedRange { sources.append($0) }
-        var index = 0
-        try forEachUsedRange { target in
-            target.copyMemory(from: UnsafeRawBufferPointer(sources[index]))
-            index += 1
+    private func positions(_ range: Range<Int>, plane: Int, head: Int) -> UnsafeMutableRawBufferPointer {
+        let rowBytes = headSize * type.byteCount
+        let start = memory.pointer + plane * planeBytes + (head * capacity + range.lowerBound) * rowBytes
+        return UnsafeMutableRawBufferPointer(start: start, count: range.count * rowBytes)
+    }
+
+    /// Takes over what the first `end` positions of a cache of the same shape hold beyond this one's
+    /// length, as far as this one's capacity goes.
+    func copyPositions(of other: KVCache, to end: Int) {
+        let end = min(end, other.length, capacity)
+        guard length < end else { return }
+        for plane in 0..<2 * layerCount {
+            for head in 0..<kvHeadCount {
+                positions(length..<end, plane: plane, head: head).copyMemory(
+                    from: UnsafeRawBufferPointer(other.positions(length..<end, plane: plane, head: head)))
+            }
         }
+        length = end
     }
 }

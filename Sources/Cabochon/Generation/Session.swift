@@ -51,7 +51,7 @@ public final class Session {
     public func append(_ newTokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
         guard !newTokens.isEmpty else { return }
         try check(newTokens)
-        try compute(tokens[cache.length...] + newTokens)
+        try compute(tokens[cache.length...] + newTokens, finalRows: 1)
         tokens.append(contentsOf: newTokens)
         cache.commit(length: length)
     }
@@ -80,7 +80,7 @@ public final class Session {
         }
         if cache.length < length || residualLength != length {
             cache.truncate(to: length - 1)
-            try compute(tokens[cache.length...])
+            try compute(tokens[cache.length...], finalRows: 1)
             cache.commit(length: length)
         }
         return UnsafePointer(lastResidual.pointer)
@@ -103,20 +103,23 @@ public final class Session {
         }
     }
 
-    /// Runs tokens that follow the cache's positions through the layers, in chunks.
-    private func compute(_ rows: ArraySlice<Int32>) throws(CabochonError) {
+    /// Runs tokens that follow the cache's positions through the layers, in chunks, and leaves the final
+    /// residual stream of the last `finalRows` of them in the workspace.
+    private func compute(_ rows: ArraySlice<Int32>, finalRows: Int) throws(CabochonError) {
         let rows = Array(rows)
         let hidden = model.configuration.hiddenSize
         try rows.withUnsafeBufferPointer { (rows) throws(CabochonError) in
             for first in stride(from: 0, to: rows.count, by: ForwardPass.chunkSize) {
                 let chunk = UnsafeBufferPointer(rebasing: rows[first..<min(rows.count, first + ForwardPass.chunkSize)])
+                let isLast = first + chunk.count == rows.count
                 let pass = try forwardPass(rows: chunk.count)
                 try pass.run(
                     Batch(tokens: chunk, cache: cache, firstPosition: cache.length + first), visitors: visitors,
-                    firstRow: first, wantsHead: true, cancellation: cancellation)
-                guard first + chunk.count == rows.count else { continue }
+                    firstRow: first, finalRows: .some(isLast ? Array(chunk.count - finalRows..<chunk.count) : []),
+                    cancellation: cancellation)
+                guard isLast else { continue }
                 lastResidual.pointer.update(
-                    from: pass.workspace.residual.pointer + (chunk.count - 1) * hidden, count: hidden)
+                    from: pass.workspace.residual.pointer + (finalRows - 1) * hidden, count: hidden)
                 residualLength = cache.length + rows.count
             }
         }
@@ -156,16 +159,16 @@ public final class Session {
     /// - Parameter output: [guesses + 1, vocabularySize]
     func logits(afterLastAnd guesses: [Int32], into output: UnsafeMutableBufferPointer<Float>) throws(CabochonError) {
         let known = tokens[cache.length...]
-        guard !known.isEmpty, guesses.count <= contextLength - length, let base = output.baseAddress else {
-            throw CabochonError(.internal, "guesses after a token that has been computed, or past the context")
+        guard !known.isEmpty, known.count + guesses.count <= ForwardPass.chunkSize,
+            guesses.count <= contextLength - length, let base = output.baseAddress
+        else {
+            throw CabochonError(.internal, "guesses after a token that has been computed, or too many")
         }
         try guesses.withUnsafeBufferPointer { (guesses) throws(CabochonError) in try model.check(guesses) }
-        try compute(known + guesses)
-        guard let residual = workspace?.residual.pointer else { return }
-        let pass = try forwardPass(rows: known.count + guesses.count)
-        let hidden = model.configuration.hiddenSize
-        try pass.head(
-            residual: UnsafePointer(residual + (known.count - 1) * hidden), rows: guesses.count + 1, into: base)
+        let count = guesses.count + 1
+        try compute(known + guesses, finalRows: count)
+        let pass = try forwardPass(rows: count)
+        try pass.head(residual: UnsafePointer(pass.workspace.residual.pointer), rows: count, into: base)
         cache.commit(length: length)
     }
 
@@ -187,22 +190,40 @@ public final class Session {
     }
 
     /// A session with the same tokens that goes its own way from here.
-    public func fork() throws(CabochonError) -> Session { try fork(contextLength: contextLength) }
-
-    /// A fork with room for another number of positions, at least `length`.
-    func fork(contextLength: Int) throws(CabochonError) -> Session {
-        let copy = try Session(model: model, contextLength: max(contextLength, length))
-        try copy.cache.copyPositions(of: cache)
-        copy.tokens = tokens
-        copy.lastResidual.pointer.update(from: lastResidual.pointer, count: lastResidual.count)
-        copy.residualLength = residualLength
+    public func fork() throws(CabochonError) -> Session {
+        let copy = try Session(model: model, contextLength: contextLength)
+        try copy.follow(self, to: length)
         return copy
+    }
+
+    /// Becomes a copy of another session's first `end` tokens. What the two have in common stays where it
+    /// is; only what follows is copied.
+    ///
+    /// - Throws: `.contextExceeded` where they do not fit.
+    func follow(_ other: Session, to end: Int) throws(CabochonError) {
+        guard end <= contextLength else {
+            throw CabochonError(
+                .contextExceeded, "\(end) tokens do not fit the session's context of \(contextLength)")
+        }
+        let common = other.tokens.prefix(end)
+        try truncate(to: sharedPrefixLength(tokens, common))
+        cache.copyPositions(of: other.cache, to: end)
+        tokens = Array(common)
+        residualLength = 0
+        guard end == other.residualLength else { return }
+        lastResidual.pointer.update(from: other.lastResidual.pointer, count: lastResidual.count)
+        residualLength = end
     }
 
     /// Takes over tokens whose keys and values, as far as there are any, are in the cache already.
     func adopt(_ tokens: [Int32]) {
         self.tokens = tokens
     }
+}
+
+/// How many tokens at the beginning two texts have in common.
+func sharedPrefixLength(_ one: some Sequence<Int32>, _ other: some Sequence<Int32>) -> Int {
+    zip(one, other).prefix { $0 == $1 }.count
 }
 
 func monotonicNanoseconds() -> UInt64 { cabochon_shim_nanoseconds() }

@@ -1,10 +1,10 @@
 // AnswerCheck.swift - judges one answer again and again while it grows.
 //
 // Each check reads the same text as the one before, a few tokens longer. What the model has read of
-// it stays in a KV cache: a check costs the new tokens and what comes after them in the template.
-// Where the policy comes after the response (hf, cookbook) one cache serves all policies and is
-// forked for their ends; where it comes before (paper) each policy keeps its own. Either way a
-// check gives the bits of a classify of the same text.
+// it stays in a KV cache for each policy: a check costs the new tokens and what comes after them in
+// the template. Where the policy comes after the response (hf, cookbook) the new tokens are computed
+// once and copied to the other policies' caches; where it comes before (paper), each policy computes
+// its own. Either way a check gives the bits of a classify of the same text.
 
 /// Belongs to one thread at a time.
 public final class AnswerCheck {
@@ -13,7 +13,7 @@ public final class AnswerCheck {
     public let policies: [Policy]
     private let runner: BatchRunner
     private let sharesResponse: Bool
-    /// One for all policies, or one for each.
+    /// One for each policy, from the first check on.
     private var kept: [Session] = []
 
     /// - Parameter policies: nil for the guard's own.
@@ -47,8 +47,8 @@ public final class AnswerCheck {
         var renderings: [GuardRendering] = []
         for policy in policies { renderings.append(try moderator.fitted(row, policy)) }
         let texts = renderings.map(\.tokens)
-        let sessions = sharesResponse ? try forks(texts, cancellation) : try branches(texts, cancellation)
-        let logits = try moderator.answers(after: sessions, runner)
+        try read(texts, cancellation)
+        let logits = try moderator.answers(after: kept, runner)
         return zip(policies, zip(renderings, logits)).map { policy, entry in
             Verdict(
                 policy: policy.name, template: moderator.options.template.name, logits: entry.1,
@@ -56,36 +56,23 @@ public final class AnswerCheck {
         }
     }
 
-    /// The kept session brought to what all texts share, and forked for their ends. It becomes one of
-    /// them, which the next check takes back.
-    private func forks(_ texts: [[Int32]], _ cancellation: Cancellation) throws(CabochonError) -> [Session] {
-        if kept.isEmpty { kept = [try moderator.model.makeSession()] }
-        let base = kept[0]
-        let shared = texts.first.map { Array($0[..<sharedPrefixLength(texts)]) } ?? []
-        try runner.append([(base, try Self.rest(of: shared, in: base))], cancellation: cancellation)
-        let forks = try moderator.forks(of: base, texts)
-        try runner.append(forks, cancellation: cancellation)
-        return forks.map(\.session)
-    }
-
-    /// A kept session for each text, brought to its end.
-    private func branches(_ texts: [[Int32]], _ cancellation: Cancellation) throws(CabochonError) -> [Session] {
-        if kept.isEmpty {
-            let base = try moderator.model.makeSession()
+    /// Brings each kept session to the end of its text.
+    private func read(_ texts: [[Int32]], _ cancellation: Cancellation) throws(CabochonError) {
+        if kept.isEmpty { for _ in texts { kept.append(try moderator.model.makeSession()) } }
+        guard let base = kept.first else { return }
+        if sharesResponse || base.length == 0 {
             let shared = texts.first.map { Array($0[..<sharedPrefixLength(texts)]) } ?? []
-            try runner.append([(base, shared)], cancellation: cancellation)
-            for _ in texts.dropLast() { kept.append(try base.fork()) }
-            kept.append(base)
+            try runner.append([(base, try Self.rest(of: shared, in: base))], cancellation: cancellation)
+            for session in kept.dropFirst() { try session.follow(base, to: shared.count) }
         }
         var additions: [(session: Session, tokens: [Int32])] = []
         for (session, text) in zip(kept, texts) { additions.append((session, try Self.rest(of: text, in: session))) }
         try runner.append(additions, cancellation: cancellation)
-        return kept
     }
 
     /// Takes back what `session` holds beyond the beginning of `text`, and returns what it lacks.
     private static func rest(of text: [Int32], in session: Session) throws(CabochonError) -> [Int32] {
-        try session.truncate(to: sharedPrefixLength([session.tokens, text]))
+        try session.truncate(to: sharedPrefixLength(session.tokens, text))
         return Array(text[session.length...])
     }
 }

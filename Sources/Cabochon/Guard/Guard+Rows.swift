@@ -2,7 +2,8 @@
 //
 // Two passes for each group of rows: what a row's policies share, then what follows it, for all
 // rows and policies at once. A group ends where the token budget does, so that memory stays bounded
-// whatever the number of rows.
+// whatever the number of rows. What a row has in common with one of the group before, the beginning
+// of the template at least, is copied from there.
 
 extension Guard {
     /// Judges many rows. A row that cannot be judged, for its length or its template, has an error in
@@ -26,12 +27,14 @@ extension Guard {
         var results: [Result<[Verdict], CabochonError>] = []
         var group: [Plan] = []
         var cost = 0
+        /// A row of the group before.
+        var earlier: Session?
         /// Runs the group and tells its results in the rows' order.
         func finish() throws(CabochonError) -> Bool {
             let plans = group
             group = []
             cost = 0
-            var verdicts = try judge(plans.filter { $0.failure == nil }, policies, runner, cancellation)[...]
+            var verdicts = try judge(plans.filter { $0.failure == nil }, policies, runner, &earlier, cancellation)[...]
             for plan in plans {
                 let result: Result<[Verdict], CabochonError>
                 if let failure = plan.failure {
@@ -76,19 +79,33 @@ extension Guard {
     }
 
     private func judge(
-        _ plans: [Plan], _ policies: [Policy], _ runner: BatchRunner, _ cancellation: Cancellation
+        _ plans: [Plan], _ policies: [Policy], _ runner: BatchRunner, _ earlier: inout Session?,
+        _ cancellation: Cancellation
     ) throws(CabochonError) -> [[Verdict]] {
+        // Rows that have all been read before would not ask.
+        try cancellation.check()
         var bases: [(session: Session, tokens: [Int32])] = []
         for plan in plans {
-            let shared = plan.renderings.first.map { Array($0.tokens[..<plan.sharedCount]) } ?? []
-            bases.append((try model.makeSession(contextLength: max(plan.longest, 1)), shared))
+            let shared = plan.renderings.first?.tokens[..<plan.sharedCount] ?? []
+            let base = try model.makeSession(contextLength: max(plan.longest, 1))
+            if let earlier { try base.follow(earlier, to: sharedPrefixLength(earlier.tokens, shared)) }
+            bases.append((base, Array(shared[base.length...])))
         }
         try runner.append(bases, cancellation: cancellation)
         var continuations: [(session: Session, tokens: [Int32])] = []
         for (plan, base) in zip(plans, bases) {
-            continuations += try forks(of: base.session, plan.renderings.map(\.tokens))
+            // The base itself becomes the last of them, which spares a copy.
+            for (index, rendering) in plan.renderings.enumerated() {
+                var session = base.session
+                if index < plan.renderings.count - 1 {
+                    session = try model.makeSession(contextLength: rendering.tokens.count)
+                    try session.follow(base.session, to: plan.sharedCount)
+                }
+                continuations.append((session, Array(rendering.tokens[plan.sharedCount...])))
+            }
         }
         try runner.append(continuations, cancellation: cancellation)
+        earlier = bases.last?.session
         var logits = try answers(after: continuations.map(\.session), runner)[...]
         return plans.map { plan in
             zip(policies, plan.renderings).map { policy, rendering in
@@ -98,28 +115,10 @@ extension Guard {
             }
         }
     }
-
-    /// A session for each of the texts that begin with `base`'s tokens, and what it still lacks. The last
-    /// of them is `base` itself, which spares a copy.
-    func forks(
-        of base: Session, _ texts: [[Int32]]
-    ) throws(CabochonError) -> [(session: Session, tokens: [Int32])] {
-        var forks: [(session: Session, tokens: [Int32])] = []
-        for (index, text) in texts.enumerated() {
-            let session = index == texts.count - 1 ? base : try base.fork(contextLength: text.count)
-            forks.append((session, Array(text[base.length...])))
-        }
-        return forks
-    }
 }
 
 /// How many tokens at the beginning all of the texts have in common.
 func sharedPrefixLength(_ texts: [[Int32]]) -> Int {
     guard let first = texts.first else { return 0 }
-    var length = first.count
-    for text in texts.dropFirst() {
-        length = min(length, text.count)
-        length = (0..<length).first { first[$0] != text[$0] } ?? length
-    }
-    return length
+    return texts.dropFirst().reduce(first.count) { min($0, sharedPrefixLength(first, $1)) }
 }

@@ -14,7 +14,7 @@ extension Model {
         of tokens: UnsafeBufferPointer<Int32>, _ saes: [SparseAutoencoder], cancellation: Cancellation = Cancellation()
     ) throws(CabochonError) -> [Features] {
         let interventions = try InterventionVisitors(Interventions(watch: saes), model: self)
-        try run(over: tokens, visitors: interventions.visitors, wantsHead: false, cancellation: cancellation) {
+        try run(over: tokens, visitors: interventions.visitors, finalRows: .none, cancellation: cancellation) {
             _, _, _ in
         }
         var features: [Features] = []

@@ -111,7 +111,7 @@ public final class ScopeEvaluation {
         let logits = try Buffer<Float>(count: slice * width, for: "logits")
         let excluded = model.tokensWithoutFeatures
         var (sum, count) = (0.0, 0)
-        try model.run(over: text, visitors: visitors, wantsHead: true, cancellation: cancellation) {
+        try model.run(over: text, visitors: visitors, finalRows: .all, cancellation: cancellation) {
             (pass, firstRow, rows) throws(CabochonError) in
             for first in stride(from: 0, to: rows, by: slice) {
                 let some = min(slice, rows - first)

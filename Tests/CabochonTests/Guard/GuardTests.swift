@@ -131,6 +131,9 @@ import Testing
         let check = try AnswerCheck(moderator, prompt: "Hello", policies: policies)
         for answer in ["", "One", "One two\n", "One two\n\nthree", "One tw", "One tw"] {
             let anew = try moderator.classify(prompt: "Hello", response: answer, policies: policies)
+            let cancelled = Cancellation()
+            cancelled.cancel()
+            try expectError(.cancelled) { _ = try check.verdicts(on: answer + " cut", cancellation: cancelled) }
             #expect(try check.verdicts(on: answer) == anew, "\(answer)")
         }
     }

@@ -368,6 +368,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     ),
     "cabochon_guard_render": (_status, [_handle, *_content, POINTER(GuardPolicy), _ids, _len, _error]),
     "cabochon_guard_score": (_status, [_handle, _ids, c_size_t, POINTER(c_double), _error]),
+    "cabochon_guard_cancel": (None, [_handle]),
     "cabochon_guarding_options_init": (None, [POINTER(GuardingOptions), c_size_t]),
     "cabochon_guard_generate": (
         _status,

@@ -154,6 +154,14 @@ class Guard:
         call("cabochon_guard_score", self._handle, int_pointer(array), len(array), ctypes.byref(score))
         return score.value
 
+    def cancel(self) -> None:
+        """Stops all of this guard's ``classify``, ``classify_rows`` and ``score`` calls; any thread.
+
+        They raise ``Error("cancelled", ...)`` within one layer. If none is running, the next one does.
+        An answer that is guarded is not reached: ``Session.cancel`` stops that, checks included.
+        """
+        library().cabochon_guard_cancel(self._handle)
+
     def _policies(self, policies: Optional[Policies]) -> Tuple[List[str], Any, Any]:
         """Their names, the C array, and what must stay alive as long as it is used."""
         known = self.policies
