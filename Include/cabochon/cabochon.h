@@ -417,7 +417,8 @@ cabochon_status cabochon_model_activations(const cabochon_model *model, const in
 typedef struct cabochon_sae cabochon_sae;
 
 /* Bits of cabochon_sae_options.flags. */
-#define CABOCHON_SAE_LAYER 1u /* `layer` is given, and may be 0 */
+#define CABOCHON_SAE_LAYER 1u     /* `layer` is given, and may be 0 */
+#define CABOCHON_SAE_IN_MEMORY 2u /* the encoder stands in memory; `cache` is NULL */
 
 typedef struct cabochon_sae_options {
     size_t struct_size;
@@ -430,6 +431,14 @@ typedef struct cabochon_sae_options {
     uint32_t flags;
     /* With CABOCHON_SAE_LAYER; otherwise what the path's folders or config.json say. */
     uint32_t layer;
+    /* The folder of files that hold encoders, laid out for encoding: 5 bytes a number, 755 MB for
+     * 65,536 features of 2,304. They are mapped: their pages are the file cache's, which the system
+     * takes back when memory is short, not memory of the process; a later load of the same unchanged
+     * dictionary finds its file. They may be deleted at any time. A folder that is given is made if
+     * need be. NULL: encoders below 32 MB stand in memory, others in files of
+     * $XDG_CACHE_HOME/cabochon/encoders or $HOME/.cache/cabochon/encoders, and in memory as well
+     * where no file can be made there. */
+    const char *cache;
 } cabochon_sae_options;
 
 /* As cabochon_engine_options_init. */
@@ -441,7 +450,7 @@ void cabochon_sae_options_init(cabochon_sae_options *options, size_t size);
  *   options   NULL for all defaults.
  *   out_sae   receives the dictionary, owned by the caller.
  * Returns INVALID_ARGUMENT where neither options nor path say site and layer, UNSUPPORTED_OPTION,
- * INVALID_UTF8, IO, INVALID_FILE with the array and the shapes that do not fit, UNSUPPORTED for
+ * INVALID_UTF8, IO (also where no file can be made in options.cache), INVALID_FILE with the array and the shapes that do not fit, UNSUPPORTED for
  * another kind of dictionary, BACKEND, FORKED. */
 cabochon_status cabochon_sae_load(const cabochon_engine *engine, const char *path, const cabochon_sae_options *options,
                                   cabochon_sae **out_sae, cabochon_error **error);

@@ -51,11 +51,18 @@ public func cabochon_sae_load(
     boundary(giving: out_sae, "out_sae", error) { () throws(CabochonError) in
         let engine = try ownEngine(engine)
         let given = try CabochonABI.options(options, "options")
-        try checkFlags(given.flags, known: CABOCHON_SAE_LAYER, "options.flags")
+        try checkFlags(given.flags, known: CABOCHON_SAE_LAYER | CABOCHON_SAE_IN_MEMORY, "options.flags")
         var options = SparseAutoencoder.Options()
         options.site = try optionalName(given.site, "options.site")
         options.backend = try optionalName(given.backend, "options.backend")
         if given.flags & CABOCHON_SAE_LAYER != 0 { options.layer = Int(given.layer) }
+        if let folder = try optionalName(given.cache, "options.cache") { options.storage = .folder(folder) }
+        if given.flags & CABOCHON_SAE_IN_MEMORY != 0 {
+            guard given.cache == nil else {
+                throw CabochonError(.invalidArgument, "options.cache is given for an encoder in memory")
+            }
+            options.storage = .memory
+        }
         return SparseAutoencoderHandle(
             try SparseAutoencoder(path: try name(path, "path"), engine: engine.engine, options: options), engine: engine
         )

@@ -102,7 +102,8 @@ int main(void) {
     AT(cabochon_sae_options, backend, 16);
     AT(cabochon_sae_options, flags, 24);
     AT(cabochon_sae_options, layer, 28);
-    SIZE(cabochon_sae_options, 32);
+    AT(cabochon_sae_options, cache, 32);
+    SIZE(cabochon_sae_options, 40);
     AT(cabochon_steer, sae, 0);
     AT(cabochon_steer, feature, 8);
     AT(cabochon_steer, mode, 12);

@@ -17,6 +17,19 @@ struct FloatTensor: @unchecked Sendable {
             case .f64: 8
             }
         }
+
+        /// - Parameter source: at any alignment.
+        func convert(_ source: UnsafeRawPointer, count: Int, into output: UnsafeMutablePointer<Float>) {
+            switch self {
+            case .f32: UnsafeMutableRawPointer(output).copyMemory(from: source, byteCount: count * 4)
+            case .f16: _ = dequantize(type: TensorType.f16.rawValue, from: source, to: output, count: count)
+            case .bf16: _ = dequantize(type: TensorType.bf16.rawValue, from: source, to: output, count: count)
+            case .f64:
+                for index in 0..<count {
+                    output[index] = Float(source.loadUnaligned(fromByteOffset: index * 8, as: Double.self))
+                }
+            }
+        }
     }
 
     /// The file and the array, for messages.
@@ -33,6 +46,8 @@ struct FloatTensor: @unchecked Sendable {
     let file: MappedFile?
 
     var count: Int { bytes.count / element.byteCount }
+    /// Whether the rows of a matrix can be used as they lie.
+    var holdsFloatRows: Bool { element == .f32 && !isColumnMajor }
 
     init(_ tensor: StoredTensor) throws(CabochonError) {
         switch tensor.type {
@@ -74,16 +89,13 @@ struct FloatTensor: @unchecked Sendable {
     /// Elements `first ..< first + count` in stored order, as float32. The range must lie in the tensor.
     func copy(first: Int, count: Int, into output: UnsafeMutablePointer<Float>) {
         guard count > 0, first >= 0, count <= self.count - first, let base = bytes.baseAddress else { return }
-        let source = base + first * element.byteCount
-        switch element {
-        case .f32: UnsafeMutableRawPointer(output).copyMemory(from: source, byteCount: count * 4)
-        case .f16: _ = dequantize(type: TensorType.f16.rawValue, from: source, to: output, count: count)
-        case .bf16: _ = dequantize(type: TensorType.bf16.rawValue, from: source, to: output, count: count)
-        case .f64:
-            for index in 0..<count {
-                output[index] = Float(source.loadUnaligned(fromByteOffset: index * 8, as: Double.self))
-            }
-        }
+        element.convert(base + first * element.byteCount, count: count, into: output)
+    }
+
+    /// Where in its file the elements begin; nil where they are memory of their own.
+    var fileOffset: Int? {
+        guard let fileStart = file?.bytes.baseAddress, let start = bytes.baseAddress else { return nil }
+        return start - fileStart
     }
 
     /// All elements as float32, row-major.
@@ -100,11 +112,5 @@ struct FloatTensor: @unchecked Sendable {
             for row in 0..<rows { buffer.pointer[row * columns + index] = column.pointer[row] }
         }
         return buffer
-    }
-
-    /// Lets the kernel take back the pages of a mapped tensor.
-    func forgetPages() {
-        guard let file, let start = bytes.baseAddress, let fileStart = file.bytes.baseAddress else { return }
-        file.forgetPages(start - fileStart..<start - fileStart + bytes.count)
     }
 }

@@ -41,6 +41,13 @@ public final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: data, count: size)
     }
 
+    /// Takes over a mapping that another function made; it is undone with this object.
+    init(path: String, mapping: UnsafeRawBufferPointer) {
+        self.path = path
+        isCopy = false
+        bytes = mapping
+    }
+
     deinit {
         if isCopy {
             cabochon_shim_free(UnsafeMutableRawPointer(mutating: bytes.baseAddress))

@@ -12,47 +12,57 @@
 // residual stream, and with it the margin. The copy takes a quarter of the encoder's memory.
 
 struct FeatureScreen: @unchecked Sendable {
-    let codes: ReservedMemory  // 128 + code: [width / 16, columns / 4, 16, 4], width padded to 32
-    let scale, error, norm, bar: Buffer<Float>  // [width, padded to 32]
+    let codes: UnsafePointer<UInt8>  // 128 + code: [width / 16, columns / 4, 16, 4], width padded to 32
+    let scale, error, norm, bar: UnsafePointer<Float>  // [width, padded to 32]
     /// Subtracted from inputs; zeros for a transcoder, whose decoder bias lives elsewhere. [columns]
     let center: Buffer<Float>
     /// The largest row's length, to tell inputs whose products might overflow.
     let largestNorm: Double
 
-    init(_ sae: SparseAutoencoder) throws(CabochonError) {
-        let columns = sae.encoder.stride
-        let padded = (sae.width + 31) & ~31
-        codes = try ReservedMemory(byteCount: padded * columns, wantsHugePages: true, for: "the screen of \(sae.path)")
-        scale = try Buffer(count: padded, for: "a screen")
-        error = try Buffer(count: padded, for: "a screen")
-        norm = try Buffer(count: padded, for: "a screen")
-        bar = try Buffer(count: padded, for: "a screen")
-        center = try Buffer(count: columns, for: "a screen")
-        if sae.kind == .autoencoder { center.pointer.update(from: sae.decoderBias.pointer, count: sae.inputSize) }
-        for feature in sae.width..<padded { bar.pointer[feature] = .infinity }
-        let packing = Packing(
-            columns: columns, codes: codes.pointer.assumingMemoryBound(to: UInt8.self), scale: scale.pointer,
-            error: error.pointer, norm: norm.pointer, bar: bar.pointer, center: center.pointer)
-        sae.engine.pool.forEach((sae.width + 15) / 16) { group, _ in
-            for feature in group * 16..<min(group * 16 + 16, sae.width) { packing.pack(feature, of: sae) }
+    /// - Parameters:
+    ///   - base: laid out as `layout` says, which has codes; must outlive this.
+    init(_ base: UnsafeRawPointer, _ layout: EncoderLayout, center: Buffer<Float>) {
+        codes = (base + layout.codes).assumingMemoryBound(to: UInt8.self)
+        let bounds = (base + layout.bounds).assumingMemoryBound(to: Float.self)
+        scale = bounds
+        error = bounds + layout.paddedWidth
+        norm = bounds + 2 * layout.paddedWidth
+        bar = bounds + 3 * layout.paddedWidth
+        self.center = center
+        largestNorm = UnsafeBufferPointer(start: norm, count: layout.paddedWidth).reduce(0) {
+            $1.isFinite ? max($0, Double($1)) : .infinity
         }
-        largestNorm = norm.elements.reduce(0) { $1.isFinite ? max($0, Double($1)) : .infinity }
     }
 
-    private struct Packing: @unchecked Sendable {
+    /// What makes the copy of a row.
+    struct Packing: @unchecked Sendable {
         let columns: Int
-        let codes: UnsafeMutablePointer<UInt8>
-        let scale, error, norm, bar, center: UnsafeMutablePointer<Float>
+        let scale, error, norm, bar: UnsafeMutablePointer<Float>
+        let bias, threshold, center: UnsafePointer<Float>
 
-        func pack(_ feature: Int, of sae: SparseAutoencoder) {
-            let row = sae.encoder.pointer + feature * columns
+        init(
+            _ bounds: UnsafeMutablePointer<Float>, _ layout: EncoderLayout, bias: Buffer<Float>,
+            threshold: Buffer<Float>, center: Buffer<Float>
+        ) {
+            columns = layout.stride
+            scale = bounds
+            error = bounds + layout.paddedWidth
+            norm = bounds + 2 * layout.paddedWidth
+            bar = bounds + 3 * layout.paddedWidth
+            self.bias = UnsafePointer(bias.pointer)
+            self.threshold = UnsafePointer(threshold.pointer)
+            self.center = UnsafePointer(center.pointer)
+            for feature in layout.width..<layout.paddedWidth { bar[feature] = .infinity }
+        }
+
+        /// - Parameter target: the feature's first four codes.
+        func pack(_ row: UnsafePointer<Float>, _ feature: Int, into target: UnsafeMutablePointer<UInt8>) {
             var largest: Float = 0
             var isFinite = true
             for i in 0..<columns {
                 largest = max(largest, abs(row[i]))
                 isFinite = isFinite && row[i].isFinite
             }
-            let target = codes + feature / 16 * 16 * columns + feature % 16 * 4
             // A row that is all zeros, or too small for a scale: the codes are zeros, the error the row itself.
             let step = largest / 127
             let inverse = isFinite && step > 1e-30 ? 1 / step : 0
@@ -80,7 +90,7 @@ struct FeatureScreen: @unchecked Sendable {
             scale[feature] = used
             error[feature] = FeatureScreen.upper(errorSquare.squareRoot())
             norm[feature] = FeatureScreen.upper(max(square, copySquare).squareRoot())
-            let (bias, threshold) = (Double(sae.encoderBias.pointer[feature]), Double(sae.threshold.pointer[feature]))
+            let (bias, threshold) = (Double(bias[feature]), Double(threshold[feature]))
             var centerSquare = 0.0
             for i in 0..<columns { centerSquare += Double(center[i]) * Double(center[i]) }
             // Room for rounding pre + bias to float32, and for the double sum of w·c.
@@ -95,21 +105,20 @@ struct FeatureScreen: @unchecked Sendable {
 }
 
 /// A batch of inputs in one or two bytes a number, with what the bound needs of each.
-struct ScreenedInput: @unchecked Sendable {
+final class ScreenedInput: @unchecked Sendable {
     let high, low: Buffer<Int8>  // [tokens, columns]
     let highSum, lowSum: Buffer<Int32>  // [tokens]
     let scale, norm, error: Buffer<Float>  // [tokens]
     private(set) var planes = 2
+    private let coarse: Buffer<Float>  // [tokens]
+    private let columns: Int
 
-    /// For so few tokens the codes' way through memory is all that counts, and a second byte is free.
-    private static let fewTokens = 4
     /// Up to this part of |y| one byte's error costs less in features looked at than a second pass would.
     private static let tolerableError: Float = 0.02
 
-    /// - Parameter input: [tokens, columns], padded with zeros.
-    init(
-        _ input: UnsafePointer<Float>, tokens: Int, columns: Int, screen: FeatureScreen, pool: ThreadPool
-    ) throws(CabochonError) {
+    /// Room for so many tokens.
+    init(tokens: Int, columns: Int) throws(CabochonError) {
+        self.columns = columns
         high = try Buffer(count: tokens * columns, for: "screened inputs")
         low = try Buffer(count: tokens * columns, for: "screened inputs")
         highSum = try Buffer(count: tokens, for: "screened inputs")
@@ -117,12 +126,17 @@ struct ScreenedInput: @unchecked Sendable {
         scale = try Buffer(count: tokens, for: "screened inputs")
         norm = try Buffer(count: tokens, for: "screened inputs")
         error = try Buffer(count: tokens, for: "screened inputs")
-        let coarse = try Buffer<Float>(count: tokens, for: "screened inputs")
-        let result = self
-        pool.forEach(tokens) { token, _ in
-            coarse.pointer[token] = result.quantize(input + token * columns, token, columns, screen)
+        coarse = try Buffer(count: tokens, for: "screened inputs")
+    }
+
+    /// - Parameter input: [tokens, columns], padded with zeros.
+    func quantize(_ input: UnsafePointer<Float>, tokens: Int, screen: FeatureScreen, pool: ThreadPool) {
+        pool.forEach(tokens) { [self] token, _ in
+            coarse.pointer[token] = quantize(input + token * columns, token, columns, screen)
         }
-        guard tokens > Self.fewTokens else { return }
+        planes = 2
+        // For few tokens a second byte is free.
+        guard tokens > SparseAutoencoder.fewTokens else { return }
         var poor = 0
         // Comparisons with no number are false: such an input costs no more either way.
         for token in 0..<tokens where coarse.pointer[token] > Self.tolerableError * norm.pointer[token] { poor += 1 }

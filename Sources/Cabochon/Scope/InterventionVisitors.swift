@@ -146,6 +146,7 @@ private final class Splice {
     private let pool: ThreadPool
     private let inputFactor, outputFactor: Float
     private var features: Features?
+    private let scratch: EncodeScratch
     private let input: Buffer<Float>?  // [chunkSize, inputSize], for the skip connection
 
     init(_ sae: SparseAutoencoder, model: Model) throws(CabochonError) {
@@ -154,13 +155,14 @@ private final class Splice {
         pool = model.engine.pool
         inputFactor = sae.inputFactor(in: model)
         outputFactor = sae.outputFactor(in: model)
+        scratch = try EncodeScratch()
         input =
             sae.skip == nil ? nil : try Buffer(count: ForwardPass.chunkSize * sae.inputSize, for: "a splice's input")
     }
 
     func read(_ rows: SiteRows) throws(CabochonError) {
         let builder = try FeaturesBuilder(width: sae.width)
-        try sae.encode(rows.input, factor: inputFactor, on: pool, into: builder) { _ in false }
+        try sae.encode(rows.input, factor: inputFactor, on: pool, with: scratch, into: builder) { _ in false }
         features = try builder.finish()
         guard let input else { return }
         for token in 0..<rows.tokens {
@@ -186,6 +188,7 @@ final class Watcher {
     private let factor: Float
     private let pool: ThreadPool
     private let excluded: Set<Int32>
+    private let scratch: EncodeScratch
     private var builder: FeaturesBuilder
     /// The positions of the rows since the last `take`.
     private var positions: [Int] = []
@@ -195,11 +198,14 @@ final class Watcher {
         factor = sae.inputFactor(in: model)
         pool = model.engine.pool
         excluded = model.tokensWithoutFeatures
+        scratch = try EncodeScratch()
         builder = try FeaturesBuilder(width: sae.width)
     }
 
     func read(_ rows: SiteRows) throws(CabochonError) {
-        try sae.encode(rows.input, factor: factor, on: pool, into: builder) { excluded.contains(rows.batch.tokens[$0]) }
+        try sae.encode(rows.input, factor: factor, on: pool, with: scratch, into: builder) {
+            excluded.contains(rows.batch.tokens[$0])
+        }
         for row in 0..<rows.tokens { positions.append(rows.batch.position(ofRow: row)) }
     }
 

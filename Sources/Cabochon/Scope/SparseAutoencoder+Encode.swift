@@ -17,6 +17,9 @@ extension SparseAutoencoder {
     /// Features of one block: enough for a task to be worth its start, few enough that a block's encoder
     /// stays in cache while the tokens pass.
     static let featureBlock = 128
+    /// Up to so many tokens the codes' way through memory is all that counts.
+    static let fewTokens = 4
+
     /// The features of some rows of activations. Any thread.
     ///
     /// - Parameter input: [rows, inputSize], row-major, at the site and in the scale that `site` says.
@@ -28,12 +31,13 @@ extension SparseAutoencoder {
         let builder = try FeaturesBuilder(width: width)
         if let base = input.baseAddress, !input.isEmpty {
             let rows = input.count / inputSize
+            let scratch = try EncodeScratch()
             for first in stride(from: 0, to: rows, by: ForwardPass.chunkSize) {
                 try encode(
                     InputRows(
                         values: base + first * inputSize, count: min(rows - first, ForwardPass.chunkSize),
                         stride: inputSize),
-                    on: engine.pool, into: builder
+                    on: engine.pool, with: scratch, into: builder
                 ) { _ in false }
             }
         }
@@ -45,53 +49,53 @@ extension SparseAutoencoder {
     /// - Parameters:
     ///   - factor: multiplies the input: embedding dictionaries read it in another scale.
     ///   - pool: the threads; inside a forward pass the model's own, which are awake.
+    ///   - scratch: this dictionary's alone, and one call's at a time.
     ///   - excluded: whether a row is to be marked.
     func encode(
-        _ rows: InputRows, factor: Float = 1, on pool: ThreadPool, into builder: FeaturesBuilder,
-        excluded: (Int) -> Bool
+        _ rows: InputRows, factor: Float = 1, on pool: ThreadPool, with scratch: EncodeScratch,
+        into builder: FeaturesBuilder, excluded: (Int) -> Bool
     ) throws(CabochonError) {
         let columns = encoder.stride
         let tokens = rows.count
-        let input = try Buffer<Float>(count: tokens * columns, for: "the input of features")
+        try scratch.makeRoom(for: tokens, of: self, threads: pool.threadCount)
         for token in 0..<tokens {
             let source = rows.values + token * rows.stride
-            let target = input.pointer + token * columns
+            let target = scratch.input.pointer + token * columns
             for i in 0..<inputSize { target[i] = factor == 1 ? source[i] : source[i] * factor }
         }
-        let blocks = (width + Self.featureBlock - 1) / Self.featureBlock
-        let lists = try (0..<blocks).map { _ throws(CabochonError) in BlockList() }
-        let counts = try Buffer<UInt32>(count: blocks * tokens, for: "counts of features")
+        let screen = backend.usesScreens ? encoder.screen : nil
+        if let screen { scratch.screened?.quantize(scratch.input.pointer, tokens: tokens, screen: screen, pool: pool) }
         let room = Self.featureBlock * tokens
-        let threads = pool.threadCount
-        let indices = try Buffer<UInt32>(count: threads * room, for: "features of a block")
-        let values = try Buffer<Float>(count: threads * room, for: "features of a block")
-        let screen = try featureScreen()
-        let screened = try screen.map { screen throws(CabochonError) in
-            try ScreenedInput(input.pointer, tokens: tokens, columns: columns, screen: screen, pool: pool)
-        }
-        pool.forEach(blocks) { [self] block, worker in
+        let isBatch = tokens > Self.fewTokens
+        pool.forEach(scratch.lists.count) { [self] block, worker in
             let firstFeature = block * Self.featureBlock
+            let count = min(Self.featureBlock, width - firstFeature)
             var args = cabochon_sparse_encode_args()
-            args.input = UnsafePointer(input.pointer)
+            args.input = UnsafePointer(scratch.input.pointer)
             args.tokens = UInt64(tokens)
             args.columns = UInt64(columns)
-            args.rows = UnsafePointer(encoder.pointer + firstFeature * columns)
+            args.rows = encoder.rows + firstFeature * columns
             args.bias = UnsafePointer(encoderBias.pointer + firstFeature)
             args.threshold = UnsafePointer(threshold.pointer + firstFeature)
-            args.features = UInt64(min(Self.featureBlock, width - firstFeature))
-            args.indices = indices.pointer + worker * room
-            args.values = values.pointer + worker * room
-            args.counts = counts.pointer + block * tokens
-            if let screen, let screened { args.use(screen, screened, firstFeature: firstFeature, columns: columns) }
+            args.features = UInt64(count)
+            args.indices = scratch.indices.pointer + worker * room
+            args.values = scratch.values.pointer + worker * room
+            args.counts = scratch.counts.pointer + block * tokens
+            if let screen, let screened = scratch.screened {
+                args.use(screen, screened, firstFeature: firstFeature, columns: columns)
+            }
             encodeBlock(&args)
-            lists[block].append(args, firstFeature: firstFeature)
+            scratch.lists[block].append(args, firstFeature: firstFeature)
+            if isBatch { encoder.forget(firstFeature..<firstFeature + count) }
         }
-        if let failure = lists.lazy.compactMap(\.failure).first { throw failure }
-        try builder.reserve(lists.reduce(0) { $0 + $1.count })
+        // Of a few tokens each block reads so few rows that one call for all costs less.
+        if !isBatch { encoder.forget(0..<width) }
+        if let failure = scratch.lists.lazy.compactMap(\.failure).first { throw failure }
+        try builder.reserve(scratch.lists.reduce(0) { $0 + $1.count })
         for token in 0..<tokens {
-            for block in 0..<blocks {
-                let count = Int(counts.pointer[block * tokens + token])
-                if count > 0 { try lists[block].moveRow(of: count, to: builder) }
+            for (block, list) in scratch.lists.enumerated() {
+                let count = Int(scratch.counts.pointer[block * tokens + token])
+                if count > 0 { try list.moveRow(of: count, to: builder) }
             }
             try builder.endRow(excluded: excluded(token))
         }
@@ -122,7 +126,7 @@ extension SparseAutoencoder {
             args.input = UnsafePointer(input.pointer)
             args.tokens = 1
             args.columns = UInt64(columns)
-            args.rows = UnsafePointer(encoder.pointer + feature * columns)
+            args.rows = encoder.rows + feature * columns
             args.bias = UnsafePointer(encoderBias.pointer + feature)
             args.threshold = UnsafePointer(threshold.pointer + feature)
             args.features = 1
@@ -141,11 +145,11 @@ extension SparseAutoencoder {
 
 extension cabochon_sparse_encode_args {
     fileprivate mutating func use(_ screen: FeatureScreen, _ input: ScreenedInput, firstFeature: Int, columns: Int) {
-        codes = UnsafePointer(screen.codes.pointer.assumingMemoryBound(to: UInt8.self) + firstFeature * columns)
-        scale = UnsafePointer(screen.scale.pointer + firstFeature)
-        error = UnsafePointer(screen.error.pointer + firstFeature)
-        norm = UnsafePointer(screen.norm.pointer + firstFeature)
-        bar = UnsafePointer(screen.bar.pointer + firstFeature)
+        codes = screen.codes + firstFeature * columns
+        scale = screen.scale + firstFeature
+        error = screen.error + firstFeature
+        norm = screen.norm + firstFeature
+        bar = screen.bar + firstFeature
         high = UnsafePointer(input.high.pointer)
         low = UnsafePointer(input.low.pointer)
         high_sum = UnsafePointer(input.highSum.pointer)
@@ -154,34 +158,5 @@ extension cabochon_sparse_encode_args {
         input_norm = UnsafePointer(input.norm.pointer)
         input_error = UnsafePointer(input.error.pointer)
         planes = UInt64(input.planes)
-    }
-}
-
-/// What one block of features found, token after token. Each is filled by one task and read after all.
-private final class BlockList: @unchecked Sendable {
-    private(set) var failure: CabochonError?
-    private var indices = CheckedArray<UInt32>()
-    private var values = CheckedArray<Float>()
-    private var read = 0
-
-    var count: Int { indices.count }
-
-    func append(_ args: cabochon_sparse_encode_args, firstFeature: Int) {
-        do throws(CabochonError) {
-            for token in 0..<Int(args.tokens) {
-                let row = token * Int(args.features)
-                for index in 0..<Int(args.counts[token]) {
-                    try indices.append(UInt32(firstFeature) + args.indices[row + index], "features of a block")
-                    try values.append(args.values[row + index], "features of a block")
-                }
-            }
-        } catch { failure = error }
-    }
-
-    func moveRow(of count: Int, to builder: FeaturesBuilder) throws(CabochonError) {
-        for index in read..<min(read + count, indices.count) {
-            try builder.append(indices.elements[index], values.elements[index])
-        }
-        read += count
     }
 }

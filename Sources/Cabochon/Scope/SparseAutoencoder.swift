@@ -6,12 +6,9 @@
 //     feature i = pre[i] where pre[i] > threshold[i], else 0
 //     reconstruction = features · decoder + decoderBias (+ x · skip)
 //
-// The files' encoder is [input, width], so that one feature is a column. It is repacked here to
-// one row per feature, aligned and padded: single features are read that way, and blocks of them
-// in parallel. The decoder's rows are features already, and stay in the mapped file.
-
-import CabochonShims
-import Synchronization
+// The files' encoder is [input, width], so that one feature is a column. It is laid out anew, one
+// row per feature, aligned and padded: single features are read that way, and blocks of them in
+// parallel. The decoder's rows are features already, and stay in the mapped file.
 
 /// A sparse autoencoder or transcoder. Immutable; safe on any thread.
 public final class SparseAutoencoder: Sendable {
@@ -22,6 +19,18 @@ public final class SparseAutoencoder: Sendable {
         case transcoder
     }
 
+    /// Where a dictionary's encoder is kept, one row per feature: 4 bytes for each of its numbers, and one
+    /// for its screen. Files hold it for later loads of the same dictionary; they may be deleted at any time.
+    public enum Storage: Sendable {
+        /// Below 32 MB in memory; others in files of `$XDG_CACHE_HOME/cabochon/encoders` or
+        /// `~/.cache/cabochon/encoders`, or in memory where no file can be made there.
+        case cache
+        /// In files of this folder, which is made if need be.
+        case folder(String)
+        /// In memory.
+        case memory
+    }
+
     public struct Options: Sendable {
         /// Where it stands: a place of `Site`, TransformerLens's name of one, or Gemma Scope's: res,
         /// att, mlp, transcoder, embedding. Nil takes what the path or config.json says.
@@ -30,6 +39,8 @@ public final class SparseAutoencoder: Sendable {
         public var layer: Int?
         /// The backend that encodes, as in `Model.Options`; all give the same bits.
         public var backend: String?
+        /// Where the encoder stands that is laid out anew.
+        public var storage = Storage.cache
 
         public init() {}
     }
@@ -51,14 +62,11 @@ public final class SparseAutoencoder: Sendable {
     public let averageL0: Int?
 
     let backend: Backend
-    let encoder: EncoderRows
+    let encoder: Encoder
     let encoderBias: Buffer<Float>  // [width]
     let threshold: Buffer<Float>  // [width]
     let decoder: DecoderRows
     let decoderBias: Buffer<Float>  // [outputSize]
-    /// Made when something is first encoded, and only where the backend has a use for it: steering reads
-    /// single rows.
-    private let screen = Mutex<FeatureScreen?>(nil)
     /// Gemma Scope 2's affine skip connection, [inputSize, outputSize]; applied as x · skip.
     let skip: Buffer<Float>?
 
@@ -70,7 +78,7 @@ public final class SparseAutoencoder: Sendable {
     ///   - engine: its threads encode.
     /// - Throws: `.io`, `.invalidFile` naming the array and the shapes that do not fit, `.unsupported`
     ///   for another kind of dictionary, `.invalidArgument` where site or layer are neither given nor
-    ///   in the path, `.backend`, `.outOfMemory`.
+    ///   in the path, `.io` also where no file can be made in `Storage.folder`, `.backend`, `.outOfMemory`.
     public init(path: String, engine: Engine, options: Options = Options()) throws(CabochonError) {
         let parameters = try ScopeParameters(path: path)
         var location = parameters.location
@@ -104,12 +112,14 @@ public final class SparseAutoencoder: Sendable {
                 "\(parameters.path): reads \(inputSize) numbers and writes \(outputSize), so it is no autoencoder of \(site.name)"
             )
         }
-        encoder = try EncoderRows(parameters.encoder, width: width, inputSize: inputSize, pool: engine.pool)
         encoderBias = try parameters.encoderBias.floats(for: "encoder biases")
         threshold = try parameters.threshold.floats(for: "thresholds")
-        decoder = try DecoderRows(parameters.decoder, width: width, size: outputSize)
         decoderBias = try parameters.decoderBias.floats(for: "decoder biases")
         skip = try parameters.skip?.floats(for: "the skip connection")
+        encoder = try parameters.layOut(
+            bias: encoderBias, threshold: threshold, center: kind == .autoencoder ? decoderBias : nil,
+            hasScreen: backend.usesScreens, storage: options.storage, pool: engine.pool)
+        decoder = try DecoderRows(parameters.decoder, laidOut: encoder, width: width, size: outputSize)
         try checkNumbers()
     }
 
@@ -138,19 +148,6 @@ public final class SparseAutoencoder: Sendable {
         }
     }
 
-    func featureScreen() throws(CabochonError) -> FeatureScreen? {
-        guard backend.usesScreens else { return nil }
-        let made: Result<FeatureScreen, CabochonError> = screen.withLock { screen in
-            if let screen { return .success(screen) }
-            do throws(CabochonError) {
-                let new = try FeatureScreen(self)
-                screen = new
-                return .success(new)
-            } catch { return .failure(error) }
-        }
-        return try made.get()
-    }
-
     func check(feature: Int) throws(CabochonError) {
         guard (0..<width).contains(feature) else {
             throw CabochonError(.invalidArgument, "feature \(feature) of \(path), which has \(width)")
@@ -158,60 +155,28 @@ public final class SparseAutoencoder: Sendable {
     }
 }
 
-/// The encoder, one row per feature.
-final class EncoderRows: Sendable {
-    /// Floats from one row to the next: the input size, padded to whole vectors with zeros.
-    let stride: Int
-    private let memory: ReservedMemory
-    var pointer: UnsafeMutablePointer<Float> { memory.pointer.assumingMemoryBound(to: Float.self) }
-
-    /// Features that one task turns around: their pieces of the file's rows are whole kilobytes.
-    private static let block = 256
-
-    /// - Parameter tensor: [inputSize, width], checked, in either order.
-    init(_ tensor: FloatTensor, width: Int, inputSize: Int, pool: ThreadPool) throws(CabochonError) {
-        stride = (inputSize + 15) & ~15
-        let bytes = try Checked.multiply(width * MemoryLayout<Float>.stride, stride, tensor.label)
-        memory = try ReservedMemory(byteCount: bytes, wantsHugePages: true, for: "the encoder of \(tensor.label)")
-        let (rows, stride) = (pointer, stride)
-        pool.forEach((width + Self.block - 1) / Self.block) { index, _ in
-            let first = index * Self.block
-            let count = min(Self.block, width - first)
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: Self.block) { piece in
-                if tensor.isColumnMajor {
-                    for feature in first..<first + count {
-                        tensor.copy(first: feature * inputSize, count: inputSize, into: rows + feature * stride)
-                    }
-                    return
-                }
-                guard let piece = piece.baseAddress else { return }
-                for column in 0..<inputSize {
-                    tensor.copy(first: column * width + first, count: count, into: piece)
-                    for feature in 0..<count { rows[(first + feature) * stride + column] = piece[feature] }
-                }
-            }
-        }
-        tensor.forgetPages()
-    }
-}
-
 /// The decoder, one row per feature: where the file holds that in float32, there.
 final class DecoderRows: Sendable {
     let size: Int
     private let tensor: FloatTensor
+    private let encoder: Encoder
     private let converted: Buffer<Float>?
 
-    /// - Parameter tensor: [width, size], checked, in either order.
-    init(_ tensor: FloatTensor, width: Int, size: Int) throws(CabochonError) {
+    /// - Parameters:
+    ///   - tensor: [width, size], checked, in either order.
+    ///   - encoder: which may hold the decoder's rows as well.
+    init(_ tensor: FloatTensor, laidOut encoder: Encoder, width: Int, size: Int) throws(CabochonError) {
         self.size = size
         self.tensor = tensor
+        self.encoder = encoder
         converted =
-            tensor.element == .f32 && !tensor.isColumnMajor
+            tensor.holdsFloatRows || encoder.decoder != nil
             ? nil : try tensor.floats(for: "the decoder of \(tensor.label)")
     }
 
     /// One row's bytes, at any alignment.
     private func row(_ feature: Int) -> UnsafeRawPointer? {
+        if let laidOut = encoder.decoder { return UnsafeRawPointer(laidOut + feature * size) }
         if let converted { return UnsafeRawPointer(converted.pointer + feature * size) }
         return tensor.bytes.baseAddress.map { $0 + feature * size * MemoryLayout<Float>.stride }
     }

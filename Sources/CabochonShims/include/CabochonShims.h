@@ -27,6 +27,33 @@ void cabochon_shim_unmap_file(const void *data, size_t size);
 /* Tells the kernel that the pages inside this range of a mapping will not be read soon. */
 void cabochon_shim_forget_pages(const void *data, size_t size);
 
+/* What tells one state of a file from another. `modified` is in nanoseconds since 1970. */
+typedef struct cabochon_file_identity {
+    uint64_t device, inode, size;
+    int64_t modified;
+} cabochon_file_identity;
+
+/* Files by descriptor. All return 0 or errno. */
+int cabochon_shim_open_file(const char *path, int *out_descriptor);
+/* A file of `size` bytes, readable by its owner alone, that goes with its last descriptor and mapping
+ * unless it is published. The disk's room is taken at once: ENOSPC comes now or never. */
+int cabochon_shim_create_unnamed(const char *folder, size_t size, int *out_descriptor);
+/* Gives an unnamed file a name, in the place of what has it, once its bytes are on the disk. ENOENT
+ * where the file system has no files without names. */
+int cabochon_shim_publish(int descriptor, const char *path);
+/* EINVAL for what is no regular file, EISDIR for a folder. */
+int cabochon_shim_describe(int descriptor, cabochon_file_identity *out_identity);
+/* Maps `size` > 0 bytes read-only; undone with cabochon_shim_unmap_file. */
+int cabochon_shim_map_descriptor(int descriptor, size_t size, const void **out_data);
+/* Exactly `count` bytes; EIO where the file ends before. Any thread. */
+int cabochon_shim_read_at(int descriptor, void *bytes, size_t count, uint64_t offset);
+int cabochon_shim_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset);
+/* Asks for a range to be read into the page cache in the background. */
+void cabochon_shim_will_read(int descriptor, uint64_t offset, uint64_t count);
+void cabochon_shim_close(int descriptor);
+/* mkdir -p, for the owner alone. */
+int cabochon_shim_make_folders(const char *path);
+
 /* What the processor and the kernel together allow, as CABOCHON_CPU_ bits of cabochon/backend.h. */
 uint64_t cabochon_shim_cpu_features(void);
 

@@ -81,10 +81,12 @@ class SAEOptions(ctypes.Structure):
         ("backend", c_char_p),
         ("flags", c_uint32),
         ("layer", c_uint32),
+        ("cache", c_char_p),
     ]
 
 
 SAE_LAYER = 1
+SAE_IN_MEMORY = 2
 STEER_MODES = {"add": 1, "set": 2, "scale": 3, "ablate": 4, "orthogonal": 5, "cap": 6}
 POSITIONS_ALL = 1
 POSITIONS_ANSWER = 2

@@ -26,6 +26,11 @@ class SAE:
     ``site`` ("resid_post" and so on, or Gemma Scope's "res", "att", "mlp", "transcoder", "embedding")
     and ``layer`` come from the path's folders, as in ``gemma-scope-2b-pt-res/layer_12``, where they are
     not given. Any number of threads may use it.
+
+    The encoder is laid out anew, one row per feature. Where that takes 32 MB or more it stands in a
+    mapped file of ``$XDG_CACHE_HOME/cabochon/encoders`` (``~/.cache/cabochon/encoders``), which later
+    loads find again and which may be deleted at any time; ``cache`` names another folder, and False
+    keeps the encoder in memory.
     """
 
     def __init__(
@@ -36,11 +41,16 @@ class SAE:
         *,
         backend: Optional[str] = None,
         threads: Optional[int] = None,
+        cache: Union[None, bool, Path] = None,
     ) -> None:
         options = c.SAEOptions()
         library().cabochon_sae_options_init(ctypes.byref(options), ctypes.sizeof(options))
         options.site = None if site is None else c_string(site)
         options.backend = None if backend is None else c_string(backend)
+        if cache is False:
+            options.flags |= c.SAE_IN_MEMORY
+        elif cache is not None and cache is not True:
+            options.cache = c_string(cache)
         if layer is not None:
             if not 0 <= layer < 2**20:
                 raise Error("invalid_argument", f"layer is {layer}")

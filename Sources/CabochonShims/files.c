@@ -1,0 +1,111 @@
+/* Files that are read and written at offsets, and files that have no name until they are whole. */
+#define _GNU_SOURCE
+#include "CabochonShims.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int cabochon_shim_open_file(const char *path, int *out_descriptor) {
+    /* O_NONBLOCK: opening a pipe that nobody writes must not hang. */
+    *out_descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return *out_descriptor < 0 ? errno : 0;
+}
+
+int cabochon_shim_create_unnamed(const char *folder, size_t size, int *out_descriptor) {
+    int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (descriptor < 0) {
+        /* File systems without O_TMPFILE: a name for a moment. Such a file cannot be given one again. */
+        char template[4096];
+        int length = snprintf(template, sizeof template, "%s/.cabochon-XXXXXX", folder);
+        if (length < 0 || (size_t)length >= sizeof template) return ENAMETOOLONG;
+        descriptor = mkostemp(template, O_CLOEXEC);
+        if (descriptor < 0) return errno;
+        unlink(template);
+    }
+    /* All of its room now: a mapped file that finds the disk full raises SIGBUS. */
+    int status = 0;
+    if (fallocate(descriptor, 0, 0, (off_t)size) != 0) {
+        status = errno == EOPNOTSUPP ? posix_fallocate(descriptor, 0, (off_t)size) : errno;
+    }
+    if (status != 0) {
+        close(descriptor);
+        return status;
+    }
+    *out_descriptor = descriptor;
+    return 0;
+}
+
+int cabochon_shim_publish(int descriptor, const char *path) {
+    char source[64], name[4096];
+    snprintf(source, sizeof source, "/proc/self/fd/%d", descriptor);
+    int length = snprintf(name, sizeof name, "%s.%ld-%d", path, (long)getpid(), descriptor);
+    if (length < 0 || (size_t)length >= sizeof name) return ENAMETOOLONG;
+    /* A name must never stand for less than the whole file, also after a loss of power. */
+    if (fdatasync(descriptor) != 0) return errno;
+    if (linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) != 0) return errno;
+    if (rename(name, path) == 0) return 0;
+    int status = errno;
+    unlink(name);
+    return status;
+}
+
+int cabochon_shim_describe(int descriptor, cabochon_file_identity *out_identity) {
+    struct stat information;
+    if (fstat(descriptor, &information) != 0) return errno;
+    if (!S_ISREG(information.st_mode)) return S_ISDIR(information.st_mode) ? EISDIR : EINVAL;
+    out_identity->device = (uint64_t)information.st_dev;
+    out_identity->inode = (uint64_t)information.st_ino;
+    out_identity->size = (uint64_t)information.st_size;
+    out_identity->modified = (int64_t)((uint64_t)information.st_mtim.tv_sec * 1000000000u) + information.st_mtim.tv_nsec;
+    return 0;
+}
+
+int cabochon_shim_map_descriptor(int descriptor, size_t size, const void **out_data) {
+    void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0);
+    *out_data = data == MAP_FAILED ? NULL : data;
+    return data == MAP_FAILED ? errno : 0;
+}
+
+int cabochon_shim_read_at(int descriptor, void *bytes, size_t count, uint64_t offset) {
+    for (size_t done = 0; done < count;) {
+        ssize_t got = pread(descriptor, (char *)bytes + done, count - done, (off_t)(offset + done));
+        if (got > 0) done += (size_t)got;
+        else if (got == 0) return EIO;
+        else if (errno != EINTR) return errno;
+    }
+    return 0;
+}
+
+int cabochon_shim_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset) {
+    for (size_t done = 0; done < count;) {
+        ssize_t put = pwrite(descriptor, (const char *)bytes + done, count - done, (off_t)(offset + done));
+        if (put >= 0) done += (size_t)put;
+        else if (errno != EINTR) return errno;
+    }
+    return 0;
+}
+
+void cabochon_shim_will_read(int descriptor, uint64_t offset, uint64_t count) {
+    posix_fadvise(descriptor, (off_t)offset, (off_t)count, POSIX_FADV_WILLNEED);
+}
+
+void cabochon_shim_close(int descriptor) { close(descriptor); }
+
+int cabochon_shim_make_folders(const char *path) {
+    char part[4096];
+    int length = snprintf(part, sizeof part, "%s", path);
+    if (length < 0 || (size_t)length >= sizeof part) return ENAMETOOLONG;
+    for (int i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != 0) continue;
+        char end = part[i];
+        part[i] = 0;
+        if (mkdir(part, 0700) != 0 && errno != EEXIST) return errno;
+        part[i] = end;
+    }
+    return 0;
+}
