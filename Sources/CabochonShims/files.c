@@ -61,7 +61,8 @@ int cabochon_shim_describe(int descriptor, cabochon_file_identity *out_identity)
     out_identity->device = (uint64_t)information.st_dev;
     out_identity->inode = (uint64_t)information.st_ino;
     out_identity->size = (uint64_t)information.st_size;
-    out_identity->modified = (int64_t)((uint64_t)information.st_mtim.tv_sec * 1000000000u) + information.st_mtim.tv_nsec;
+    out_identity->modified =
+        (int64_t)((uint64_t)information.st_mtim.tv_sec * 1000000000u) + information.st_mtim.tv_nsec;
     return 0;
 }
 

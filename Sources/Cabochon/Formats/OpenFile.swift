@@ -34,7 +34,8 @@ final class OpenFile: Sendable {
         path = "a new file in \(folder)"
         var descriptor: Int32 = -1
         try Self.check(
-            cabochon_shim_create_unnamed(folder, byteCount, &descriptor), "no \(byteCount) bytes for a file in \(folder)")
+            cabochon_shim_create_unnamed(folder, byteCount, &descriptor),
+            "no \(byteCount) bytes for a file in \(folder)")
         self.descriptor = descriptor
         do { identity = try Self.describe(descriptor, path) } catch {
             cabochon_shim_close(descriptor)

@@ -44,7 +44,9 @@ struct EncoderPacking {
             let block = rows.pointer + worker * Self.block * size
             let copies = codes.pointer + worker * Self.block * stride
             // Numbers behind a row's last are zeros; the decoder's rows, below, overwrite them.
-            for row in 0..<count { (block + row * stride + layout.inputSize).update(repeating: 0, count: stride - layout.inputSize) }
+            for row in 0..<count {
+                (block + row * stride + layout.inputSize).update(repeating: 0, count: stride - layout.inputSize)
+            }
             try encoder.read(first: first, count: count, into: block, stride: stride)
             try file.write(
                 UnsafeRawBufferPointer(start: block, count: count * stride * 4), at: layout.rows + first * stride * 4)
@@ -52,7 +54,8 @@ struct EncoderPacking {
                 pack(packing, block, first, count, into: copies)
                 let groups = (count + 15) / 16
                 try file.write(
-                    UnsafeRawBufferPointer(start: copies, count: groups * 16 * stride), at: layout.codes + first * stride)
+                    UnsafeRawBufferPointer(start: copies, count: groups * 16 * stride),
+                    at: layout.codes + first * stride)
             }
             if let decoder {
                 try decoder.read(first: first, count: count, into: block, stride: layout.decoderSize)
