@@ -98,6 +98,39 @@ def test_numpy_may_compress_reorder_and_narrow(residual, tmp_path, expected_arra
         np.testing.assert_array_equal(other.decode(found), sae.decode(want))
 
 
+def test_an_encoder_in_a_cache_gives_the_same_bits_and_is_made_again_when_it_must(
+    residual, tmp_path, expected_arrays, model_path
+):
+    sae, arrays = residual
+    x = expected_arrays["acts.2.2.resid_post"]
+    want = cabochon.SAE(model_path / FOLDER / "resid_post_layer2.npz", "res", 2, cache=False).encode(x)
+    source, cache = tmp_path / "params.npz", tmp_path / "made" / "here"
+    np.savez(source, **arrays)
+
+    def encoded():
+        found = cabochon.SAE(source, "res", 2, cache=cache).encode(x)
+        (kept,) = cache.iterdir()
+        return found, kept
+
+    def same(found):
+        return np.array_equal(found.indices, want.indices) and np.array_equal(found.values, want.values)
+
+    found, kept = encoded()
+    assert same(found)
+    first = kept.stat().st_ino
+    found, kept = encoded()
+    assert same(found) and kept.stat().st_ino == first
+    # A file that is not whole, or of another source, is laid out anew.
+    kept.write_bytes(kept.read_bytes()[:-64])
+    found, kept = encoded()
+    assert same(found) and kept.stat().st_ino != first
+    np.savez(source, **{**arrays, "b_enc": arrays["b_enc"] + 1})
+    found, kept = encoded()
+    assert not same(found)
+    error = error_of(cabochon.SAE, source, "res", 2, cache=source / "below a file")
+    assert error.code == "io" and "below a file" in error.message
+
+
 def test_site_and_layer_come_from_the_path(residual, tmp_path):
     _, arrays = residual
     cases = {
