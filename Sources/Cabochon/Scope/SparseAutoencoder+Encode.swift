@@ -19,6 +19,8 @@ extension SparseAutoencoder {
     static let featureBlock = 128
     /// Up to so many tokens the codes' way through memory is all that counts.
     static let fewTokens = 4
+    /// With more, the pages of the rows in between would show; with fewer, the calls.
+    private static let blocksForgottenTogether = 32
 
     /// The features of some rows of activations. Any thread.
     ///
@@ -86,10 +88,12 @@ extension SparseAutoencoder {
             }
             encodeBlock(&args)
             scratch.lists[block].append(args, firstFeature: firstFeature)
-            if isBatch { encoder.forget(firstFeature..<firstFeature + count) }
+            // Of a few tokens a block reads few rows, and many blocks' are given back by one call.
+            let forgotten = isBatch ? 1 : Self.blocksForgottenTogether
+            if (block + 1).isMultiple(of: forgotten) || block == scratch.lists.count - 1 {
+                encoder.forget(block / forgotten * forgotten * Self.featureBlock..<firstFeature + count)
+            }
         }
-        // Of a few tokens each block reads so few rows that one call for all costs less.
-        if !isBatch { encoder.forget(0..<width) }
         if let failure = scratch.lists.lazy.compactMap(\.failure).first { throw failure }
         try builder.reserve(scratch.lists.reduce(0) { $0 + $1.count })
         for token in 0..<tokens {

@@ -1,0 +1,114 @@
+"""Encoders in files: where they stand, what they cost, and that a damaged one is never believed."""
+
+import numpy as np
+import pytest
+
+import cabochon
+from test_screen import gaussian, save
+
+
+def same(one, other):
+    for name in ("indptr", "indices"):
+        assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert np.array_equal(one.values.view(np.uint32), other.values.view(np.uint32))
+
+
+def resident(what):
+    """Megabytes of this process: RssAnon or RssFile."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024
+
+
+def dictionary(path, width, size, rows, threshold=2.5):
+    _, encoder, x = gaussian(11, width, size, rows)
+    save(path, encoder, np.zeros(width, np.float32), np.full(width, threshold, np.float32), np.zeros(size, np.float32))
+    return x
+
+
+@pytest.fixture
+def small(tmp_path):
+    return tmp_path / "params.npz", dictionary(tmp_path / "params.npz", 700, 100, 40, threshold=1.5)
+
+
+@pytest.mark.parametrize("backend", cabochon.backends())
+def test_a_file_gives_the_bits_that_memory_gives(small, tmp_path, backend):
+    path, x = small
+    want = cabochon.SAE(path, "res", 0, cache=False, backend="scalar")
+    assert len(want.encode(x).indices) > 100
+    for _ in ("made", "found"):
+        sae = cabochon.SAE(path, "res", 0, cache=tmp_path / "cache", backend=backend)
+        same(sae.encode(x), want.encode(x))
+        same(sae.encode(x[:1]), want.encode(x[:1]))
+
+
+@pytest.mark.parametrize("place", ["header", "bounds"])
+def test_a_file_with_a_damaged_header_or_bound_is_made_again(small, tmp_path, place):
+    path, x = small
+    want = cabochon.SAE(path, "res", 0, cache=False).encode(x)
+    cabochon.SAE(path, "res", 0, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    # A page of header, 700 rows of 112 floats, 704 of codes, then the bounds; each on pages of its own.
+    bounds = 4096 + -(-700 * 112 * 4 // 4096) * 4096 + -(-704 * 112 // 4096) * 4096
+    damaged = bytearray(whole)
+    damaged[16 if place == "header" else bounds + 3] ^= 0x40
+    file.write_bytes(damaged)
+    same(cabochon.SAE(path, "res", 0, cache=tmp_path / "cache").encode(x), want)
+    assert file.read_bytes() != bytes(damaged)
+
+
+def test_a_decoder_that_cannot_be_used_as_it_lies_stands_in_the_file(tmp_path):
+    rng, encoder, x = gaussian(14, 700, 100, 6)
+    decoder = rng.standard_normal((700, 100)).astype(np.float16)
+    for name, array in (("half", decoder), ("fortran", np.asfortranarray(decoder.astype(np.float32)))):
+        np.savez(
+            tmp_path / f"{name}.npz", W_enc=encoder.T, W_dec=array, b_enc=np.zeros(700, np.float32),
+            b_dec=x.mean(0), threshold=np.full(700, 1.5, np.float32),
+        )  # fmt: skip
+        want = cabochon.SAE(tmp_path / f"{name}.npz", "res", 0, cache=False)
+        for _ in ("made", "found"):
+            sae = cabochon.SAE(tmp_path / f"{name}.npz", "res", 0, cache=tmp_path / name)
+            assert np.array_equal(sae.direction(699), decoder[699].astype(np.float32))
+            same(sae.encode(x), want.encode(x))
+            assert np.array_equal(sae.decode(sae.encode(x)), want.decode(want.encode(x)))
+
+
+def test_a_file_read_as_an_autoencoder_and_as_a_transcoder_is_laid_out_for_both(small, tmp_path):
+    path, x = small
+    for site in ("res", "transcoder", "res"):
+        found = cabochon.SAE(path, site, 0, cache=tmp_path / "cache").encode(x)
+        same(found, cabochon.SAE(path, site, 0, cache=False).encode(x))
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_small_encoder_leaves_no_file_behind(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    cabochon.SAE(small[0], "res", 0).encode(small[1])
+    assert not (tmp_path / "xdg").exists()
+
+
+def test_a_wide_encoder_stands_in_the_users_cache_or_else_in_memory(tmp_path, monkeypatch):
+    path = tmp_path / "params.npz"
+    x = dictionary(path, 8192, 1024, 8)
+    want = cabochon.SAE(path, "res", 0, cache=False).encode(x)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    same(cabochon.SAE(path, "res", 0).encode(x), want)
+    (file,) = (tmp_path / "xdg" / "cabochon" / "encoders").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    same(cabochon.SAE(path, "res", 0).encode(x), want)
+
+
+def test_an_encoder_in_a_file_takes_little_memory(tmp_path):
+    # 201 MB of rows and 50 of codes: more than may all be resident.
+    path = tmp_path / "params.npz"
+    x = dictionary(path, 8192, 6144, 64)
+    anonymous = resident("RssAnon")
+    sae = cabochon.SAE(path, "res", 0, threads=2, cache=tmp_path / "cache")
+    assert resident("RssAnon") - anonymous < 32
+    mapped = resident("RssFile")
+    for rows in (x, x[:1]):
+        sae.encode(rows)
+        assert resident("RssAnon") - anonymous < 48
+        assert resident("RssFile") - mapped < 100
