@@ -81,9 +81,9 @@ extension Session {
                 try self.logits(into: logits.elements)
                 try interventions.report(onFeatures)
             }
-            // The last token has not passed through the layers yet; its features are wanted too.
+            // The last token has not passed through the layers yet; its features are wanted too. No logits are.
             if !interventions.watchers.isEmpty, length > lengthBefore {
-                try self.logits(into: logits.elements)
+                _ = try finalResidual()
                 try interventions.report(onFeatures)
             }
         }
