@@ -101,9 +101,9 @@ def test_a_wide_encoder_stands_in_the_users_cache_or_else_in_memory(tmp_path, mo
 
 
 def test_an_encoder_in_a_file_takes_little_memory(tmp_path):
-    # 201 MB of rows and 50 of codes: more than may all be resident.
+    # 201 MB of rows and 50 of codes: more than may all be resident. Thresholds so low that every row is read.
     path = tmp_path / "params.npz"
-    x = dictionary(path, 8192, 6144, 64)
+    x = dictionary(path, 24576, 2048, 16, threshold=1.0)
     anonymous = resident("RssAnon")
     sae = cabochon.SAE(path, "res", 0, threads=2, cache=tmp_path / "cache")
     assert resident("RssAnon") - anonymous < 32
