@@ -2,7 +2,7 @@
 """Cabochon beside other runtimes: the same files, the same tokens, turn by turn.
 
     Benchmarks/compare.py MODEL.gguf ... [--venv FOLDER | --llama-python PYTHON] [--rounds 5] [--threads 2]
-                          [--openvino FOLDER] [--transformers FOLDER] [--peer-python PYTHON]
+                          [--openvino FOLDER[,GROUP]] ... [--transformers FOLDER] [--peer-python PYTHON]
 
 Each runtime is a process of its own that holds its model and waits; the turns go A B A B, so that a
 slow minute of the machine meets both. Prints medians, ranges, and ratios of medians, in Markdown.
@@ -14,8 +14,11 @@ The tokens are random, the same for all. After a run of each that is not counted
     memory    peak resident memory of the process that did prefill and decode, Python's included
 
 Cabochon: bindings/python with CABOCHON_LIBRARY, or else build/. llama.cpp: llama-cpp-python, built for
-this processor in an environment in --venv, or that of --llama-python. OpenVINO GenAI and transformers
-(bf16): a FOLDER in their own format and --peer-python; left out where not installed.
+this processor in an environment in --venv, or that of --llama-python, which may be held to AVX2 by
+CMAKE_ARGS="-DGGML_NATIVE=OFF" and measured beside --backend avx2. OpenVINO GenAI and transformers
+(bf16): a FOLDER in their own format, as make_peers.py makes them, and --peer-python; left out where not
+installed. --openvino may be given several times; GROUP is its DYNAMIC_QUANTIZATION_GROUP_SIZE, how many
+activations share a scale (32 unless given; 128 is faster and less exact).
 """
 
 import argparse
@@ -63,8 +66,9 @@ class Llama:
     batch_size = 512
 
     def __init__(self, c, path, threads, backend, context):
-        self.c, self.version = c, f"llama-cpp-python {c.__version__}"
         c.llama_backend_init()
+        compiled = " ".join(word for word in c.llama_print_system_info().decode().split() if "AVX" in word)
+        self.c, self.version = c, f"llama-cpp-python {c.__version__} {compiled}".rstrip()
         parameters = c.llama_model_default_params()
         parameters.use_mmap, parameters.n_gpu_layers = True, 0
         self.model = c.llama_model_load_from_file(path.encode(), parameters)
@@ -121,15 +125,21 @@ class Transformers:
 
 
 class OpenVINO:
-    """Picks the tokens itself: greedy, past the end of the text."""
+    """Picks the tokens itself: greedy, past the end of the text. FOLDER or FOLDER,GROUP is its path."""
 
     modules = ("openvino", "openvino_genai", "numpy")
     vocabulary = 256000  # of Gemma 2; the ids below it are Gemma 3's too
 
     def __init__(self, openvino, genai, numpy, path, threads, backend, context):
         self.tensor, self.numpy, self.genai = openvino.Tensor, numpy, genai
+        folder, _, group = path.partition(",")
+        settings = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": int(group)} if group else {}
+        scheduler = genai.SchedulerConfig()
+        scheduler.enable_prefix_caching = False  # or else the second prefill of the same tokens costs nothing
+        scheduler.max_num_batched_tokens = context
         self.version = f"OpenVINO GenAI {genai.__version__}"
-        self.pipeline = genai.LLMPipeline(path, "CPU", INFERENCE_NUM_THREADS=threads)
+        self.pipeline = genai.LLMPipeline(folder, "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=threads,
+                                          **settings)
 
     def prefill(self, ids, count=1):
         row = self.numpy.array([ids], self.numpy.int64)
@@ -171,10 +181,10 @@ def work(name, path, options):
 class Peer:
     """A worker process, and what was measured with it."""
 
-    def __init__(self, name, python, path, options):
+    def __init__(self, worker, python, path, options, name):
         self.name, self.figures, self.version = name, {"prefill": [], "decode": [], "load": [], "memory": []}, ""
         numbers = [f"--{number}={getattr(options, number)}" for number in ("threads", "prefill", "decode")]
-        self.command = [python, __file__, path, "--worker", name, "--backend", options.backend, *numbers]
+        self.command = [python, __file__, path, "--worker", worker, "--backend", options.backend, *numbers]
 
     def __enter__(self):
         path = os.pathsep.join(filter(None, [str(ROOT / "bindings" / "python"), os.environ.get("PYTHONPATH")]))
@@ -199,9 +209,14 @@ class Peer:
             print(f"{self.name} is left out: {self.version or self.words.read().strip()[-300:]}", file=sys.stderr)
 
 
-def measured(path, options, pythons):
-    folders = {"openvino": options.openvino, "transformers": options.transformers}
-    peers = [Peer(name, python, folders.get(name) or path, options) for name, python in pythons.items()]
+def measured(path, options):
+    peers = [Peer("cabochon", sys.executable, path, options, "Cabochon")]
+    if options.llama_python:
+        peers.append(Peer("llama.cpp", options.llama_python, path, options, "llama.cpp"))
+    for folder in options.openvino:
+        peers.append(Peer("openvino", options.peer_python, folder, options, f"OpenVINO {pathlib.Path(folder).name}"))
+    if options.transformers:
+        peers.append(Peer("transformers", options.peer_python, options.transformers, options, "transformers"))
     for turn in range(options.rounds):
         for peer in list(peers):
             with peer:
@@ -250,8 +265,9 @@ def machine(threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL.gguf")
-    for name in ("venv", "llama-python", "openvino", "transformers"):
+    for name in ("venv", "llama-python", "transformers"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--openvino", action="append", default=[], metavar="FOLDER[,GROUP]")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--backend", default="", help="Cabochon's")
     for name, default in (("--threads", 2), ("--rounds", 5), ("--prefill", 512), ("--decode", 64)):
@@ -260,19 +276,15 @@ def main():
     options = parser.parse_args()
     if options.worker:
         return work(options.worker, options.models[0], options)
-    pythons = {"cabochon": sys.executable}
     if options.venv and not options.llama_python:
         options.llama_python = str(pathlib.Path(options.venv) / "bin" / "python")
         if not os.path.exists(options.llama_python):
             subprocess.run([sys.executable, "-m", "venv", options.venv], check=True)
         install = [options.llama_python, "-m", "pip", "install", "llama-cpp-python"]
         subprocess.run(install, check=True, stdout=sys.stderr)
-    if options.llama_python:
-        pythons["llama.cpp"] = options.llama_python
-    pythons.update({name: options.peer_python for name in ("openvino", "transformers") if getattr(options, name)})
     print(f"`{shlex.join(sys.argv)}`\n\n{machine(options.threads)}\n")
     for path in options.models:
-        print(*table(path, options, measured(path, options, pythons)), sep="\n", flush=True)
+        print(*table(path, options, measured(path, options)), sep="\n", flush=True)
 
 
 if __name__ == "__main__":
