@@ -8,6 +8,7 @@ FOLDER/bf16 is Hugging Face's format, FOLDER/int8 and FOLDER/int4 are OpenVINO's
 optimum-cli's defaults: int8 with a scale for each row; int4 in groups of 128, embedding and head int8.
 Text needs a tokenizer, which is not made: compare.py gives token ids. Takes 8 GB of memory and 15 GB of
 disk; what is there already is kept. optimum-intel 2.2 converts Gemma with transformers up to 5.0 only.
+It leaves out the softcap in attention, so that OpenVINO computes a little less than the others.
 """
 
 import argparse
