@@ -455,6 +455,18 @@ void cabochon_sae_options_init(cabochon_sae_options *options, size_t size);
 cabochon_status cabochon_sae_load(const cabochon_engine *engine, const char *path, const cabochon_sae_options *options,
                                   cabochon_sae **out_sae, cabochon_error **error);
 
+/* A dictionary of which only some features are encoded: cabochon_sae_encode, cabochon_model_features and
+ * watching read the encoder's rows of these and no others, and find the same bits. The other features
+ * never fire for it, also where it is spliced in. The width and the features' numbers stay; decoding,
+ * directions and steering are the whole dictionary's. Costs a copy of those rows.
+ *   sae       its memory is shared with the new one, and may be freed before it.
+ *   features  feature_count of them, at least 1, in any order. Of a dictionary that was made here
+ *             they may again be any.
+ *   out_sae   receives the new one, owned by the caller.
+ * Returns INVALID_ARGUMENT for no features, one out of range or one that comes twice, FORKED. */
+cabochon_status cabochon_sae_only(const cabochon_sae *sae, const uint32_t *features, size_t feature_count,
+                                  cabochon_sae **out_sae, cabochon_error **error);
+
 /* Adds a reference and returns the dictionary; NULL if it is not a live one. */
 cabochon_sae *cabochon_sae_retain(const cabochon_sae *sae);
 
@@ -584,7 +596,8 @@ typedef struct cabochon_interventions {
     /* Each replaces its site by its reconstruction, at every position but those of the BOS token. */
     const cabochon_sae *const *splice;
     size_t splice_count;
-    /* Each is encoded as tokens pass, after all edits of its site. */
+    /* Each is encoded as tokens pass, after all edits of its site. To watch some of its features at
+     * their own cost alone: cabochon_sae_only. */
     const cabochon_sae *const *watch;
     size_t watch_count;
 } cabochon_interventions;

@@ -18,14 +18,18 @@ final class SparseAutoencoderHandle: HandleObject {
     }
 }
 
-/// A dictionary that this process may compute with.
-func ownSparseAutoencoder(_ handle: OpaquePointer?) throws(CabochonError) -> SparseAutoencoder {
+private func ownHandle(_ handle: OpaquePointer?) throws(CabochonError) -> SparseAutoencoderHandle {
     guard let object = HandleTable.shared.object(handle, as: SparseAutoencoderHandle.self) else {
         throw CabochonError(
             .invalidHandle, handle == nil ? "the sae is NULL" : "the sae is freed, or a handle of another kind")
     }
     try object.engine.checkProcess()
-    return object.sae
+    return object
+}
+
+/// A dictionary that this process may compute with.
+func ownSparseAutoencoder(_ handle: OpaquePointer?) throws(CabochonError) -> SparseAutoencoder {
+    try ownHandle(handle).sae
 }
 
 func ownSparseAutoencoders(
@@ -66,6 +70,18 @@ public func cabochon_sae_load(
         return SparseAutoencoderHandle(
             try SparseAutoencoder(path: try name(path, "path"), engine: engine.engine, options: options), engine: engine
         )
+    }
+}
+
+@c @implementation
+public func cabochon_sae_only(
+    _ sae: OpaquePointer?, _ features: UnsafePointer<UInt32>?, _ feature_count: Int,
+    _ out_sae: UnsafeMutablePointer<OpaquePointer?>?, _ error: UnsafeMutablePointer<OpaquePointer?>?
+) -> cabochon_status {
+    boundary(giving: out_sae, "out_sae", error) { () throws(CabochonError) in
+        let whole = try ownHandle(sae)
+        let features = try elements(features, feature_count, "features", atMost: 1 << 24)
+        return SparseAutoencoderHandle(try whole.sae.only(features.map { Int($0) }), engine: whole.engine)
     }
 }
 

@@ -76,6 +76,7 @@ static const struct {
     {"cabochon_generation_free", "vp"},
     {"cabochon_sae_options_init", "vpz"},
     {"cabochon_sae_load", "ippppp"},
+    {"cabochon_sae_only", "ippzpp"},
     {"cabochon_sae_retain", "pp"},
     {"cabochon_sae_free", "vp"},
     {"cabochon_sae_width", "up"},

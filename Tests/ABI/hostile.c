@@ -100,6 +100,8 @@ ATTACK(render_chat, status = cabochon_model_render_chat(handle, NULL, size, (uin
 ATTACK(render_turn, status = cabochon_model_render_turn(handle, NULL, size, (uint32_t)size, NULL, lens, &error))
 ATTACK(activations, status = cabochon_model_activations(handle, pointer, size, NULL, size, NULL, NULL, &error))
 ATTACK(sae_load, status = cabochon_sae_load(handle, pointer, NULL, (void *)&out, &error))
+ATTACK(sae_only, status = cabochon_sae_only(handle, pointer, size, (void *)&out, &error), cabochon_sae_free(out))
+ATTACK(sae_only_nowhere, cabochon_sae_only(handle, pointer, size, NULL, &error))
 ATTACK(sae_numbers, cabochon_sae_width(handle), cabochon_sae_input_size(handle), cabochon_sae_output_size(handle),
        cabochon_sae_layer(handle), cabochon_sae_average_l0(handle), cabochon_sae_site(handle),
        cabochon_sae_kind(handle))
@@ -187,6 +189,8 @@ static const struct target targets[] = {
     ON(model, render_turn),
     ON(model, activations),
     ON(engine, sae_load),
+    ON(sae, sae_only),
+    ON(sae, sae_only_nowhere),
     ON(sae, sae_numbers),
     ON(sae, sae_retain),
     ON(sae, sae_direction),

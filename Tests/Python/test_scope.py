@@ -331,3 +331,63 @@ def test_an_exception_in_on_features_comes_back(exact, residual, ids):
 
     with pytest.raises(RuntimeError, match="enough"):
         exact.generate(ids, watch=[residual[0]], on_features=fail, max_tokens=3, **GREEDY)
+
+
+def subset(found, listed):
+    """The rows of `found` with no features but the listed ones, as (indices, values) of each row."""
+    keep = [np.isin(found.row(row)[0], listed) for row in range(len(found))]
+    return [(found.row(row)[0][mask], found.row(row)[1][mask]) for row, mask in enumerate(keep)]
+
+
+def assert_rows(found, rows):
+    assert len(found) == len(rows)
+    for row, (indices, values) in enumerate(rows):
+        np.testing.assert_array_equal(found.row(row)[0], indices)
+        np.testing.assert_array_equal(found.row(row)[1].view(np.uint32), values.view(np.uint32))
+
+
+def test_listed_features_are_those_of_the_whole_encode(model_path, expected_arrays):
+    x = expected_arrays["acts.2.2.resid_post"]
+    for backend in cabochon.backends():
+        sae = cabochon.SAE(model_path / FOLDER / "resid_post_layer2.npz", "res", 2, backend=backend)
+        whole = sae.encode(x)
+        often = np.argsort(-np.bincount(whole.indices, minlength=sae.width), kind="stable")
+        for listed in ([int(often[0])], often[:40].tolist(), list(range(sae.width)), [511, int(often[3]), 0]):
+            few = sae.only(listed)
+            assert (few.width, few.site, few.layer) == (sae.width, sae.site, sae.layer)
+            for rows in (len(x), 1):
+                assert_rows(few.encode(x[:rows]), subset(whole, listed)[:rows])
+        # What is not encoded is the whole dictionary's.
+        np.testing.assert_array_equal(few.direction(5), sae.direction(5))
+        np.testing.assert_array_equal(few.decode(whole), sae.decode(whole))
+
+
+def test_a_list_of_features_is_checked_and_outlives_its_dictionary(model_path, expected_arrays):
+    sae = cabochon.SAE(model_path / FOLDER / "resid_post_layer2.npz", "res", 2)
+    for features, word in (([3, 512], "feature 512"), ([7, 3, 7], "feature 7"), ([], "no features"), ([2**32], str(2**32))):
+        error = error_of(sae.only, features)
+        assert error.code == "invalid_argument" and word in str(error)
+    x = expected_arrays["acts.2.2.resid_post"]
+    want = subset(sae.encode(x), [300, 12])
+    few = sae.only([121]).only([300, 12])
+    sae.close()
+    assert_rows(few.encode(x), want)
+
+
+def test_listed_features_are_watched_alone(exact, residual, ids):
+    sae = residual[0]
+    listed = np.unique(exact.features(ids, sae).indices)[::7].tolist()
+    few = sae.only(listed)
+    whole = exact.generate(ids, watch=[sae], max_tokens=5, **GREEDY)
+    some = exact.generate(ids, watch=[few, sae], max_tokens=5, **GREEDY)
+    assert some.tokens == whole.tokens and len(some.features[0].indices) > 0
+    assert_rows(some.features[0], subset(whole.features[0], listed))
+    assert_rows(some.features[1], subset(whole.features[0], range(sae.width)))
+    np.testing.assert_array_equal(some.features[0].excluded, whole.features[0].excluded)
+    assert_rows(exact.features(ids, few), subset(exact.features(ids, sae), listed))
+    # Splicing puts in what these features reconstruct.
+    assert not np.array_equal(exact.logits(ids, splice=[few]), exact.logits(ids, splice=[sae]))
+    all_of_them = sae.only(range(sae.width))
+    np.testing.assert_array_equal(exact.logits(ids, splice=[all_of_them]), exact.logits(ids, splice=[sae]))
+    steered = exact.logits(ids, steer=[cabochon.Steer(few, 121, 4.0, "set")])
+    np.testing.assert_array_equal(steered, exact.logits(ids, steer=[cabochon.Steer(sae, 121, 4.0, "set")]))

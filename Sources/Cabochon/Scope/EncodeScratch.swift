@@ -7,7 +7,7 @@ import CCabochonBackend
 final class EncodeScratch: @unchecked Sendable {
     private(set) var input: Buffer<Float>  // [tokens, columns]
     private(set) var counts: Buffer<UInt32>  // [blocks, tokens]
-    private(set) var indices: Buffer<UInt32>  // [threads, featureBlock * tokens]
+    private(set) var indices: Buffer<UInt32>  // [threads, block * tokens]
     private(set) var values: Buffer<Float>
     /// Nil where the backend makes no use of screens.
     private(set) var screened: ScreenedInput?
@@ -28,13 +28,14 @@ final class EncodeScratch: @unchecked Sendable {
         for list in lists { list.forget() }
         guard tokens > self.tokens || threads > self.threads else { return }
         let (tokens, threads) = (max(tokens, self.tokens), max(threads, self.threads))
-        let blocks = (sae.width + SparseAutoencoder.featureBlock - 1) / SparseAutoencoder.featureBlock
-        let room = SparseAutoencoder.featureBlock * tokens
+        let table = sae.encodeTable
+        let blocks = (table.count + table.block - 1) / table.block
+        let room = table.block * tokens
         input = try Buffer(count: tokens * sae.encoder.stride, for: "the input of features")
         counts = try Buffer(count: blocks * tokens, for: "counts of features")
         indices = try Buffer(count: threads * room, for: "features of a block")
         values = try Buffer(count: threads * room, for: "features of a block")
-        if sae.backend.usesScreens { screened = try ScreenedInput(tokens: tokens, columns: sae.encoder.stride) }
+        if table.screen != nil { screened = try ScreenedInput(tokens: tokens, columns: sae.encoder.stride) }
         lists = (0..<blocks).map { _ in BlockList() }
         self.tokens = tokens
         self.threads = threads
@@ -57,12 +58,14 @@ final class BlockList: @unchecked Sendable {
         read = 0
     }
 
-    func append(_ args: cabochon_sparse_encode_args, firstFeature: Int) {
+    func append(_ args: cabochon_sparse_encode_args, of table: EncodeTable, firstRow: Int) {
         do throws(CabochonError) {
             for token in 0..<Int(args.tokens) {
                 let row = token * Int(args.features)
                 for index in 0..<Int(args.counts[token]) {
-                    try indices.append(UInt32(firstFeature) + args.indices[row + index], "features of a block")
+                    let number = firstRow + Int(args.indices[row + index])
+                    try indices.append(
+                        table.features?[number] ?? UInt32(truncatingIfNeeded: number), "features of a block")
                     try values.append(args.values[row + index], "features of a block")
                 }
             }

@@ -13,14 +13,41 @@ struct InputRows {
     let stride: Int
 }
 
+/// The rows that an encode goes over: all of the encoder's, or a selection.
+struct EncodeTable: @unchecked Sendable {
+    let rows, bias, threshold: UnsafePointer<Float>
+    let count: Int
+    /// The feature of each row; nil: its number.
+    let features: UnsafePointer<UInt32>?
+    let screen: FeatureScreen?
+    /// Rows that are read together.
+    let block: Int
+}
+
 extension SparseAutoencoder {
     /// Features of one block: enough for a task to be worth its start, few enough that a block's encoder
     /// stays in cache while the tokens pass.
-    static let featureBlock = 128
+    private static let featureBlock = 128
+    /// Rows of a selection have no screen in front of them: a task for fewer.
+    private static let selectedBlock = 16
     /// Up to so many tokens the codes' way through memory is all that counts.
     static let fewTokens = 4
     /// With more, the pages of the rows in between would show; with fewer, the calls.
     private static let blocksForgottenTogether = 32
+
+    var encodeTable: EncodeTable {
+        if let selection {
+            EncodeTable(
+                rows: UnsafePointer(selection.rows.pointer), bias: UnsafePointer(selection.bias.pointer),
+                threshold: UnsafePointer(selection.threshold.pointer), count: selection.features.count,
+                features: UnsafePointer(selection.features.pointer), screen: nil, block: Self.selectedBlock)
+        } else {
+            EncodeTable(
+                rows: encoder.rows, bias: UnsafePointer(encoderBias.pointer),
+                threshold: UnsafePointer(threshold.pointer), count: width, features: nil,
+                screen: backend.usesScreens ? encoder.screen : nil, block: Self.featureBlock)
+        }
+    }
 
     /// The features of some rows of activations. Any thread.
     ///
@@ -65,33 +92,34 @@ extension SparseAutoencoder {
             let target = scratch.input.pointer + token * columns
             for i in 0..<inputSize { target[i] = factor == 1 ? source[i] : source[i] * factor }
         }
-        let screen = backend.usesScreens ? encoder.screen : nil
-        if let screen { scratch.screened?.quantize(scratch.input.pointer, tokens: tokens, screen: screen, pool: pool) }
-        let room = Self.featureBlock * tokens
+        let table = encodeTable
+        if let screen = table.screen { scratch.screened?.quantize(scratch.input.pointer, tokens: tokens, screen: screen, pool: pool) }
+        let room = table.block * tokens
         let isBatch = tokens > Self.fewTokens
         pool.forEach(scratch.lists.count) { [self] block, worker in
-            let firstFeature = block * Self.featureBlock
-            let count = min(Self.featureBlock, width - firstFeature)
+            let firstRow = block * table.block
+            let count = min(table.block, table.count - firstRow)
             var args = cabochon_sparse_encode_args()
             args.input = UnsafePointer(scratch.input.pointer)
             args.tokens = UInt64(tokens)
             args.columns = UInt64(columns)
-            args.rows = encoder.rows + firstFeature * columns
-            args.bias = UnsafePointer(encoderBias.pointer + firstFeature)
-            args.threshold = UnsafePointer(threshold.pointer + firstFeature)
+            args.rows = table.rows + firstRow * columns
+            args.bias = table.bias + firstRow
+            args.threshold = table.threshold + firstRow
             args.features = UInt64(count)
             args.indices = scratch.indices.pointer + worker * room
             args.values = scratch.values.pointer + worker * room
             args.counts = scratch.counts.pointer + block * tokens
-            if let screen, let screened = scratch.screened {
-                args.use(screen, screened, firstFeature: firstFeature, columns: columns)
+            if let screen = table.screen, let screened = scratch.screened {
+                args.use(screen, screened, firstFeature: firstRow, columns: columns)
             }
             encodeBlock(&args)
-            scratch.lists[block].append(args, firstFeature: firstFeature)
+            scratch.lists[block].append(args, of: table, firstRow: firstRow)
+            guard selection == nil else { return }
             // Of a few tokens a block reads few rows, and many blocks' are given back by one call.
             let forgotten = isBatch ? 1 : Self.blocksForgottenTogether
             if (block + 1).isMultiple(of: forgotten) || block == scratch.lists.count - 1 {
-                encoder.forget(block / forgotten * forgotten * Self.featureBlock..<firstFeature + count)
+                encoder.forget(block / forgotten * forgotten * table.block..<firstRow + count)
             }
         }
         if let failure = scratch.lists.lazy.compactMap(\.failure).first { throw failure }

@@ -69,6 +69,8 @@ public final class SparseAutoencoder: Sendable {
     let decoderBias: Buffer<Float>  // [outputSize]
     /// Gemma Scope 2's affine skip connection, [inputSize, outputSize]; applied as x · skip.
     let skip: Buffer<Float>?
+    /// The features that are encoded; nil: all.
+    let selection: FeatureSelection?
 
     /// Loads a params.npz of Gemma Scope, or the params.safetensors of Gemma Scope 2 with the
     /// config.json beside it.
@@ -120,7 +122,30 @@ public final class SparseAutoencoder: Sendable {
             bias: encoderBias, threshold: threshold, center: kind == .autoencoder ? decoderBias : nil,
             hasScreen: backend.usesScreens, storage: options.storage, pool: engine.pool)
         decoder = try DecoderRows(parameters.decoder, laidOut: encoder, width: width, size: outputSize)
+        selection = nil
         try checkNumbers()
+    }
+
+    /// The same dictionary, sharing all its memory.
+    init(_ other: SparseAutoencoder, selection: FeatureSelection) {
+        path = other.path
+        engine = other.engine
+        kind = other.kind
+        site = other.site
+        outputSite = other.outputSite
+        readsEmbedding = other.readsEmbedding
+        width = other.width
+        inputSize = other.inputSize
+        outputSize = other.outputSize
+        averageL0 = other.averageL0
+        backend = other.backend
+        encoder = other.encoder
+        encoderBias = other.encoderBias
+        threshold = other.threshold
+        decoder = other.decoder
+        decoderBias = other.decoderBias
+        skip = other.skip
+        self.selection = selection
     }
 
     private func checkNumbers() throws(CabochonError) {

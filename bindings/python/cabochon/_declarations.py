@@ -298,6 +298,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     ),
     "cabochon_sae_options_init": (None, [POINTER(SAEOptions), c_size_t]),
     "cabochon_sae_load": (_status, [_handle, c_char_p, POINTER(SAEOptions), _out_handle, _error]),
+    "cabochon_sae_only": (_status, [_handle, POINTER(c_uint32), c_size_t, _out_handle, _error]),
     "cabochon_sae_retain": (_handle, [_handle]),
     "cabochon_sae_free": (None, [_handle]),
     "cabochon_sae_width": (c_uint32, [_handle]),

@@ -262,7 +262,8 @@ class Model:
         - ``steer`` (): edits of features, ``cabochon.Steer``; ``splice`` (): dictionaries that replace their site
         - ``watch`` (): dictionaries, ``cabochon.SAE``, whose features end up in ``Generation.features``; from
           the same forward pass, and not together with ``assist``. ``on_features`` gets them as they come:
-          which dictionary, and Features with ``positions``
+          which dictionary, and Features with ``positions``. ``sae.only([12, 400])`` watches two features, and
+          costs what two cost
         """
         with self.session() as session:
             return session.generate(prompt, on_text=on_text, **options)

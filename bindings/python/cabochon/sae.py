@@ -60,6 +60,20 @@ class SAE:
             self._handle = make("cabochon_sae_load", engine_handle, c_string(path), ctypes.byref(options))
         self._finalizer = weakref.finalize(self, library().cabochon_sae_free, self._handle)
 
+    def only(self, features: Sequence[int]) -> "SAE":
+        """This dictionary, of which only these features are encoded, for ``encode``, ``features`` and ``watch``.
+
+        Their rows of the encoder alone are read, with the same bits as ever; the other features never
+        fire for it. ``width`` and the features' numbers stay, and so do decoding, ``direction`` and steering.
+        A feature out of range, or one that comes twice, is refused.
+        """
+        numbers = [_feature(feature) for feature in features]
+        array = (ctypes.c_uint32 * len(numbers))(*numbers)
+        chosen = SAE.__new__(SAE)
+        chosen._handle = make("cabochon_sae_only", self._handle, array, len(numbers))
+        chosen._finalizer = weakref.finalize(chosen, library().cabochon_sae_free, chosen._handle)
+        return chosen
+
     def close(self) -> None:
         """Frees the memory now instead of when Python finds the dictionary unused."""
         self._finalizer()
