@@ -309,6 +309,37 @@ def test_watching_gives_each_token_its_features(exact, residual, ids):
     assert error_of(exact.generate, ids, watch=[sae], assist="prompt-lookup", max_tokens=2).code == "invalid_argument"
 
 
+def test_a_stream_hands_over_each_piece_with_its_features(exact, residual, ids):
+    sae = residual[0]
+    few = sae.only([12, 121, 300, 7])
+    # Bytes of characters that have no piece of their own: tokens that bring no text, and texts of several tokens.
+    spelled = {token: 60.0 for character in "🙂é" for token in exact.tokenize(character, add_bos=False)}
+    for bias, ending in (({}, {}), (spelled, {}), ({}, {"stop": "\N{BLACK SMALL SQUARE} no such"})):
+        options = dict(max_tokens=12, temperature=2.0, seed=5, ignore_eos=True, logit_bias=bias, watch=[sae, few], **ending)
+        texts, also = [], []
+        whole = exact.generate(ids, on_text=texts.append, **options)
+        stream = exact.stream(ids, on_features=lambda which, found: also.append(which), **options)
+        pieces = list(stream)
+        assert "".join(pieces) == whole.text and stream.generation.tokens == whole.tokens
+        assert all(pieces[1:-1]) and len(also) == 2 * 13
+        for which, features in enumerate(whole.features):
+            parts = [piece.features[which] for piece in pieces]
+            assert [position for part in parts for position in part.positions] == features.positions.tolist()
+            assert_rows(features, [part.row(row) for part in parts for row in range(len(part))])
+        # The prompt's rows first, then each token's with the text that it completes.
+        assert pieces[0] == "" and len(pieces[0].features[0]) == len(ids)
+        at = 0
+        for piece in pieces[1:]:
+            count = len(piece.features[0])
+            assert piece == "".join(texts[at : at + count]) and texts[at + count - 1]
+            at += count
+        assert at == 12
+    assert not any(hasattr(piece, "features") for piece in exact.stream(ids, max_tokens=3))
+    with exact.stream(ids, watch=[sae], max_tokens=100_000, ignore_eos=True) as stream:
+        next(stream), next(stream)
+    assert stream.generation is None
+
+
 def test_steering_from_the_answer_on_leaves_the_prompt_alone(exact, residual, ids):
     sae = residual[0]
     edit = cabochon.Steer(sae, 121, 40.0, positions="answer")

@@ -17,7 +17,7 @@ from .guard import Check, Guard, Guarding, Verdict
 from .model import Model
 from .sae import SAE, Steer
 from .session import Session
-from .stream import TextStream
+from .stream import TextStream, WatchedText
 
 __version__ = "1.0.0"
 
@@ -36,6 +36,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "Verdict",
+    "WatchedText",
     "backends",
     "describe",
     "version",

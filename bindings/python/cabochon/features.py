@@ -110,6 +110,18 @@ def given(features: Features) -> int:
     )
 
 
+def empty(width: int) -> Features:
+    """No rows yet."""
+    return Features(
+        indptr=np.zeros(1, np.int64),
+        indices=np.empty(0, np.uint32),
+        values=np.empty(0, np.float32),
+        width=width,
+        excluded=np.empty(0, np.uint8),
+        positions=np.empty(0, np.int64),
+    )
+
+
 def joined(parts: List[Features]) -> Features:
     """The rows of several, one after another."""
     ends = np.cumsum([0] + [len(part.indices) for part in parts])

@@ -271,7 +271,10 @@ class Model:
     def stream(self, prompt: Prompt, **options: Any) -> TextStream:
         """As ``generate``, as an iterator of text, split only at whole characters.
 
-        Closing the iterator ends the answer; at its end ``.generation`` holds the rest of it.
+        Closing the iterator ends the answer; at its end ``.generation`` holds the rest of it. With
+        ``watch`` each piece of text has ``.features``, one ``Features`` for each dictionary, with the rows of
+        the piece's tokens; it comes when these have passed through the layers, one token later than
+        without. The first piece is "", with the rows of the prompt.
         """
         return self.session().stream(prompt, **options)
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, List, Optional, Union
 
 import numpy as np
@@ -15,7 +16,7 @@ from ._calls import Ids, c_string, call, filled_ids, float_pointer, ids_array, i
 from ._library import library
 from .errors import Error
 from .generation import Generation, Options, Prompt, TextHandler, prompt_words, run
-from .stream import TextStream
+from .stream import TextStream, WatchedPieces
 
 if TYPE_CHECKING:
     from .model import Model
@@ -126,7 +127,13 @@ class Session:
 
         def produce(on_text: TextHandler) -> Generation:
             with self._lock:
-                return run(self._handle, self._ids(prompt), checked, on_text, prompt_words(prompt))
+                if not checked.watch:
+                    return run(self._handle, self._ids(prompt), checked, on_text, prompt_words(prompt))
+                pieces = WatchedPieces(on_text, checked.watch, checked.on_features)
+                watching = replace(checked, on_features=pieces.on_features)
+                generation = run(self._handle, self._ids(prompt), watching, pieces.on_text, prompt_words(prompt))
+                pieces.hand_over()
+                return generation
 
         return TextStream(produce)
 

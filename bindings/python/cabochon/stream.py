@@ -9,11 +9,56 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, List, Optional, Sequence, Union
 
-from .generation import Generation, TextHandler
+from .features import Features, empty, joined
+from .generation import FeaturesHandler, Generation, TextHandler
+from .sae import SAE
 
 QUEUE_LENGTH = 64
+
+
+class WatchedText(str):
+    """A piece of text with the features of its tokens: one ``Features`` for each watched dictionary."""
+
+    features: List[Features]
+
+    def __new__(cls, text: str, features: List[Features]) -> "WatchedText":
+        piece = super().__new__(cls, text)
+        piece.features = features
+        return piece
+
+
+class WatchedPieces:
+    """Puts text and features together: a token's features are known after its text, when it has passed
+    through the layers, and all of them before the next token."""
+
+    def __init__(self, on_piece: TextHandler, watch: Sequence[SAE], on_features: Optional[FeaturesHandler]) -> None:
+        self.on_piece = on_piece
+        self.also = on_features
+        self.nothing = [empty(sae.width) for sae in watch]
+        self.text = ""
+        self.features = list(self.nothing)
+        self.is_first = True
+
+    def on_features(self, which: int, found: Features) -> None:
+        self.features[which] = joined([self.features[which], found])
+        if self.also is not None:
+            self.also(which, found)
+
+    def on_text(self, text: str) -> Any:
+        stops = self.hand_over() if self.text or self.is_first else None
+        self.is_first = False
+        self.text += text
+        return stops
+
+    def hand_over(self) -> Any:
+        """Gives out what there is; features of tokens that brought no text wait for the next that does."""
+        if not self.text and not any(map(len, self.features)):
+            return None
+        piece = WatchedText(self.text, self.features)
+        self.text, self.features = "", list(self.nothing)
+        return self.on_piece(piece)
 
 
 class _Worker:
@@ -32,7 +77,7 @@ class _Worker:
             self.hand_over(exception)
 
     def on_text(self, text: str) -> bool:
-        if text:
+        if text or isinstance(text, WatchedText):
             self.hand_over(text)
         return self.closed.is_set()
 
