@@ -40,6 +40,8 @@ struct Answer {
     var end = AnswerEnd.cancelled
     /// Nil where Ctrl-C came before the first token.
     var result: GenerationResult?
+    /// What each watched dictionary found, for each token that was read or generated.
+    private var watched: [(sae: SparseAutoencoder, report: FeatureReport)] = []
     private let isSampled: Bool
 
     /// Generates after `prompt`; Ctrl-C ends it early, with what there is by then.
@@ -49,15 +51,19 @@ struct Answer {
         after prompt: [Int32], in session: Session, options: GenerationOptions, onText: (String) -> Void
     ) throws(Failure) {
         var streamed = ""
+        var parts = options.interventions.watch.map { _ in [WatchedFeatures]() }
         do {
             result = try Interrupt.watch(session.cancellation) { () throws(CabochonError) in
                 try prompt.withUnsafeBufferPointer { (tokens) throws(CabochonError) in
-                    try session.generate(after: tokens, options: options) { token in
-                        Interrupt.answerBegan(session.cancellation)
-                        if !token.text.isEmpty { onText(token.text) }
-                        streamed += token.text
-                        return !Interrupt.wasRequested
-                    }
+                    try session.generate(
+                        after: tokens, options: options,
+                        onToken: { token in
+                            Interrupt.answerBegan(session.cancellation)
+                            if !token.text.isEmpty { onText(token.text) }
+                            streamed += token.text
+                            return !Interrupt.wasRequested
+                        },
+                        onFeatures: { parts[$0.watchIndex].append($0) })
                 }
             }
         } catch {
@@ -70,6 +76,22 @@ struct Answer {
         // What waited for the rest of a character or of a stop text when Ctrl-C came.
         let rest = text.unicodeScalars.dropFirst(streamed.unicodeScalars.count)
         if !rest.isEmpty { onText(String(rest)) }
+        let tokens = session.tokens
+        watched = try orFail { () throws(CabochonError) in
+            var watched: [(sae: SparseAutoencoder, report: FeatureReport)] = []
+            for (sae, parts) in zip(options.interventions.watch, parts) {
+                let report = FeatureReport(
+                    model: session.model, tokens: parts.flatMap(\.positions).map { tokens[$0] },
+                    features: try Features.joining(parts.map(\.features)))
+                watched.append((sae, report))
+            }
+            return watched
+        }
+    }
+
+    /// A table for each watched dictionary; empty without.
+    var featureTables: String {
+        watched.map { "\n\($0.sae.site.name) of \($0.sae.path)\n\($0.report.table(6))" }.joined()
     }
 
     private var logprobs: [JSONValue] {
@@ -91,6 +113,15 @@ struct Answer {
         _ = object.append(key: "tokens", value: .integers(result?.tokens ?? []))
         _ = object.append(key: "finish_reason", value: .string(end.rawValue))
         if !logprobs.isEmpty { _ = object.append(key: "logprobs", value: .array(logprobs)) }
+        if !watched.isEmpty {
+            let features = watched.map { watched in
+                JSONValue.object([
+                    "sae": .string(watched.sae.path), "site": .string(watched.sae.site.name),
+                    "results": .array(watched.report.bySource()),
+                ])
+            }
+            _ = object.append(key: "features", value: .array(features))
+        }
         _ = object.append(key: "seed", value: result.map { .integer(Int64(clamping: $0.seed)) } ?? .null)
         _ = object.append(key: "model", value: .string(model.path))
         _ = object.append(key: "backend", value: .string(model.backend))

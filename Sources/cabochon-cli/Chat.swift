@@ -15,13 +15,15 @@ struct ChatCommand: ParsableCommand {
 
             Lines are kept in cabochon/history of the user's state folder (XDG_STATE_HOME, else ~/.local/state). \
             Where standard input is no terminal, each line is one turn, and Ctrl-C ends it all with status 1. With --json each answer is one object on \
-            a line: role, content, tokens, finish_reason, seed, model, backend, threads, timings.
+            a line: role, content, tokens, finish_reason, features with --watch (positions count from the turn's first \
+            token), seed, model, backend, threads, timings.
             """)
 
     @OptionGroup var model: ModelOptions
     @OptionGroup var common: CommonOptions
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var context: ContextOptions
+    @OptionGroup var dictionaries: InterventionOptions
 
     @Option(
         parsing: .unconditional, help: ArgumentHelp("A system message for the first turn.", valueName: "text"))
@@ -29,6 +31,8 @@ struct ChatCommand: ParsableCommand {
 
     func run() throws {
         let model = try model.load(common) { context.apply(to: &$0) }
+        var options = sampling.generationOptions
+        options.interventions = try dictionaries.interventions(for: model)
         var conversation = try Conversation(model: model, system: system)
         var lines = ChatLines()
         if lines.isInteractive {
@@ -42,7 +46,7 @@ struct ChatCommand: ParsableCommand {
                 guard let command = ChatCommandLine(line) else { continue }
                 if case .quit = command { return }
                 do {
-                    let end = try obey(command, &conversation)
+                    let end = try obey(command, &conversation, options)
                     // At a terminal Ctrl-C is about the answer; in a pipe it is about all that is to come.
                     if end == .cancelled && !lines.isInteractive { throw ExitCode.failure }
                 } catch let failure as Failure where lines.isInteractive {
@@ -54,9 +58,11 @@ struct ChatCommand: ParsableCommand {
     }
 
     /// Returns how the answer ended, if the command was a message.
-    private func obey(_ command: ChatCommandLine, _ conversation: inout Conversation) throws -> AnswerEnd? {
+    private func obey(
+        _ command: ChatCommandLine, _ conversation: inout Conversation, _ options: GenerationOptions
+    ) throws -> AnswerEnd? {
         switch command {
-        case .message(let text): return try answer(text, &conversation)
+        case .message(let text): return try answer(text, &conversation, options)
         case .reset:
             try conversation.reset()
             Terminal.note("The conversation is empty.")
@@ -77,9 +83,11 @@ struct ChatCommand: ParsableCommand {
         return nil
     }
 
-    private func answer(_ text: String, _ conversation: inout Conversation) throws -> AnswerEnd {
+    private func answer(
+        _ text: String, _ conversation: inout Conversation, _ options: GenerationOptions
+    ) throws -> AnswerEnd {
         let streams = !common.json
-        let answer = try conversation.answer(to: text, options: sampling.generationOptions) { piece in
+        let answer = try conversation.answer(to: text, options: options) { piece in
             if streams { Terminal.write(piece) }
         }
         if common.json {
@@ -90,6 +98,7 @@ struct ChatCommand: ParsableCommand {
         } else if !answer.text.hasSuffix("\n") {
             Terminal.write("\n")
         }
+        if streams { Terminal.write(answer.featureTables) }
         if answer.end == .cancelled && answer.result == nil {
             Terminal.note("Stopped before the first word; your message is not part of the conversation.")
         }

@@ -36,6 +36,12 @@ struct EncodeCommand: ParsableCommand {
     @Option(help: ArgumentHelp("A UTF-8 file that holds the text.", valueName: "path"))
     var promptFile: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Features to look at, as 12,400: only their rows of the encoder are read. Without it: all.",
+            valueName: "numbers"))
+    var features: FeatureList?
+
     @Option(help: ArgumentHelp("Features to show for each token.", valueName: "count"))
     var top: Int = 6
 
@@ -72,20 +78,20 @@ struct EncodeCommand: ParsableCommand {
     func run() throws {
         if let input, let output {
             let model = try model.load(common)
-            let sae = try dictionary.load(for: model)
             return try EncodeRows(
-                model: model, sae: sae, input: input, output: output, context: context, shardTokens: shardTokens
+                model: model, sae: try dictionary.load(for: model, only: features), selection: features?.text,
+                input: input, output: output, context: context, shardTokens: shardTokens
             )
             .run(json: common.json)
         }
         let text = try TextArgument(text: prompt, file: promptFile).read()
         let model = try model.load(common)
-        let sae = try dictionary.load(for: model)
+        let sae = try dictionary.load(for: model, only: features)
         let tokens = try orFail { () throws(CabochonError) in
             try model.tokenizer.encode(text, addBOS: true, parseSpecial: false)
         }
-        let features = try orFail { () throws(CabochonError) in try model.features(of: tokens, [sae])[0] }
-        let report = FeatureReport(model: model, tokens: tokens, features: features)
+        let found = try orFail { () throws(CabochonError) in try model.features(of: tokens, [sae])[0] }
+        let report = FeatureReport(model: model, tokens: tokens, features: found)
         if let npz { try report.write(to: npz) }
         if common.json {
             let results = byToken ? report.byToken(top) : report.bySource()
@@ -93,7 +99,8 @@ struct EncodeCommand: ParsableCommand {
         } else {
             Terminal.write(report.table(top))
         }
-        if let warning = report.warning(averageL0: sae.averageL0) { Terminal.note(warning) }
+        // Of some features nobody knows how many should be active.
+        if features == nil, let warning = report.warning(averageL0: sae.averageL0) { Terminal.note(warning) }
     }
 }
 

@@ -11,6 +11,8 @@ import Glibc
 struct EncodeRows {
     let model: Model
     let sae: SparseAutoencoder
+    /// Those that are encoded, as the user gave them; nil: all.
+    let selection: String?
     let input: String
     let output: String
     let context: Int
@@ -115,10 +117,14 @@ struct EncodeRows {
         guard access(progressPath, F_OK) == 0 else { return State() }
         guard let text = TextFile.read(progressPath) else { throw Failure(path: progressPath) }
         let json = try orFail { () throws(CabochonError) in try JSON.parse(text, name: progressPath) }
-        for (key, mine) in [("model", model.path), ("sae", sae.path), ("site", sae.site.name), ("input", input)] {
+        let wanted = [
+            ("model", model.path), ("sae", sae.path), ("site", sae.site.name), ("selection", selection),
+            ("input", input),
+        ]
+        for (key, mine) in wanted {
             guard json[key]?.string == mine else {
                 throw Failure(
-                    "\(progressPath): the folder holds features of another \(key), \(json[key]?.string ?? "unknown")")
+                    "\(progressPath): the folder holds features of another \(key), \(json[key]?.string ?? "none")")
             }
         }
         var state = State()
@@ -141,7 +147,8 @@ struct EncodeRows {
         func json(_ run: EncodeRows) -> JSONValue {
             .object([
                 "model": .string(run.model.path), "sae": .string(run.sae.path), "site": .string(run.sae.site.name),
-                "input": .string(run.input), "width": .integer(run.sae.width), "lines": .integer(lines),
+                "selection": run.selection.map { .string($0) } ?? .null, "input": .string(run.input),
+                "width": .integer(run.sae.width), "lines": .integer(lines),
                 "tokens": .integer(tokens), "shards": .integer(shards), "counted_tokens": .integer(counted),
                 "active": .integer(active),
             ])

@@ -10,11 +10,14 @@ struct GenerateCommand: ParsableCommand {
         abstract: "Continue a prompt, or answer it with --chat.",
         discussion: """
             Example: cabochon generate --model gemma.gguf --prompt 'Once upon a time'
+            Example: cabochon generate --model gemma.gguf --prompt 'Once upon a time' \\
+                --watch gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82:12,400
 
             The prompt comes from --prompt, from --prompt-file, or else from standard input; of the last two a \
             final line break is left out. The text streams to standard output, timings go to standard error. \
             With --json one object comes at the end: text, tokens, finish_reason (eos, stop, length, context \
-            or cancelled), logprobs if asked for, seed, model, backend, threads, timings. Ctrl-C stops; what \
+            or cancelled), logprobs if asked for, features with --watch (of each dictionary sae, site, and results in \
+            the shape of `cabochon encode`), seed, model, backend, threads, timings. Ctrl-C stops; what \
             there is by then stands, and the exit status is 1.
             """)
 
@@ -22,7 +25,7 @@ struct GenerateCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var context: ContextOptions
-    @OptionGroup var steering: SteeringOptions
+    @OptionGroup var dictionaries: InterventionOptions
 
     @Option(
         name: .shortAndLong, parsing: .unconditional, help: ArgumentHelp("The prompt.", valueName: "text"))
@@ -59,7 +62,7 @@ struct GenerateCommand: ParsableCommand {
         let session = try orFail { () throws(CabochonError) in try model.makeSession() }
         var options = sampling.generationOptions
         options.logprobCount = logprobs
-        options.interventions = try steering.interventions(for: model)
+        options.interventions = try dictionaries.interventions(for: model)
         let answer = try Answer(after: tokens, in: session, options: options) { text in
             if !common.json { Terminal.write(text) }
         }
@@ -68,6 +71,7 @@ struct GenerateCommand: ParsableCommand {
         } else if !answer.text.hasSuffix("\n") {
             Terminal.write("\n")
         }
+        if !common.json { Terminal.write(answer.featureTables) }
         Terminal.note(answer.summary(model: model))
         if answer.end == .cancelled { throw ExitCode.failure }
     }

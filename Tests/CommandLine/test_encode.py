@@ -142,3 +142,93 @@ def test_features_are_gathered_into_a_page_that_needs_nothing_else(cabochon, tin
         cosines = {other: float(rows[one["feature"]] @ rows[other]) for other in numbers if other != one["feature"]}
         assert one["nearest"][0][0] == max(cosines, key=cosines.get)
         assert one["nearest"][0][1] == pytest.approx(max(cosines.values()), abs=1e-4)
+
+
+@pytest.fixture
+def placed(tmp_path):
+    """The dictionary under a path that says where it stands."""
+    folder = tmp_path / "small-pt-res" / "layer_2"
+    folder.mkdir(parents=True)
+    (folder / "params.npz").write_bytes(SAE.read_bytes())
+    return folder
+
+
+def active(result):
+    """(feature, position) of one result, with its value."""
+    return {(int(feature), position): value for feature, places in result["activeFeatures"].items() for position, value in places}
+
+
+def test_listed_features_are_those_of_the_whole_encode(cabochon, encode, tmp_path):
+    text = ["--prompt", "The lighthouse keeper"]
+    whole = active(cabochon.json(*encode, *text)["results"][0])
+    listed = sorted({feature for feature, _ in whole})[::9]
+    numbers = ",".join(map(str, reversed(listed)))
+    some = active(cabochon.json(*encode, *text, "--features", numbers)["results"][0])
+    assert some == {key: value for key, value in whole.items() if key[0] in listed} and some
+    assert "feature 512" in cabochon.failure(*encode, *text, "--features", "3,512")
+    assert "feature 3 " in cabochon.failure(*encode, *text, "--features", "3,4,3")
+    for wrong in ("", "3,", "3;4", "-1"):
+        cabochon.failure(*encode, *text, f"--features={wrong}", status=2)
+    # A folder of one selection does not take in another.
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"text": text[1]}) + "\n")
+    many = [*encode, "--input", rows, "--output", tmp_path / "o"]
+    assert cabochon.json(*many, "--features", numbers)["active"] == len(some)
+    assert "another selection" in cabochon.failure(*many)
+
+
+def test_an_answer_comes_with_the_features_of_its_tokens(cabochon, tiny, placed):
+    options = ["generate", "--model", tiny, "--prompt", "The lighthouse", "--temperature", 0, "--ignore-eos", "--max-tokens", 6]
+    plain = cabochon.json(*options)
+    assert "features" not in plain
+    listed = "12,121,300,7,40,41,42,43,44,45"
+    watched = cabochon.json(*options, "--watch", placed, "--watch", f"{placed / 'params.npz'}:{listed}")
+    assert watched["tokens"] == plain["tokens"]
+    whole, some = watched["features"]
+    assert whole["site"] == some["site"] == "2.resid_post" and whole["sae"] == some["sae"] == str(placed / "params.npz")
+    result = whole["results"][0]
+    assert len(result["tokens"]) == 1 + len(cabochon.json("tokenize", "--model", tiny, input="The lighthouse")["tokens"]) + 6
+    assert len(active(result)) > 20 and {position for _, position in active(result)} == set(range(1, len(result["tokens"])))
+    numbers = set(map(int, listed.split(",")))
+    assert active(some["results"][0]) == {key: value for key, value in active(result).items() if key[0] in numbers}
+    lines = cabochon.text(*options, "--watch", placed).splitlines()
+    table = lines[lines.index(f"2.resid_post of {placed / 'params.npz'}") + 1 :]
+    assert table[0].split()[:3] == ["position", "token", "active"] and len(table) == 1 + len(result["tokens"])
+    strongest = max((value, feature) for (feature, position), value in active(result).items() if position == 1)
+    assert f"{strongest[1]}: {strongest[0]:.1f}" in table[2]
+    assert "feature 512" in cabochon.failure(*options, "--watch", f"{placed}:512")
+    assert "no-such" in cabochon.failure(*options, "--watch", "no-such:3")
+    assert "layer" in cabochon.failure(*options, "--watch", SAE)
+
+
+def test_a_chat_watches_each_turn(cabochon, tiny, placed):
+    lines = cabochon.text(
+        "chat", "--model", tiny, "--temperature", 0, "--max-tokens", 4, "--watch", placed, "--json", input="Hello\nAnd you?\n")
+    first, second = map(json.loads, lines.splitlines())
+    texts = ["".join(turn["features"][0]["results"][0]["tokens"]) for turn in (first, second)]
+    assert "Hello" in texts[0] and "And you?" in texts[1] and "Hello" not in texts[1]
+    assert all(active(turn["features"][0]["results"][0]) for turn in (first, second))
+
+
+def test_encoders_are_kept_where_the_user_says(cabochon, tiny, placed, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The song of the sea is older than its name. " * 3)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "The song of the sea"}\n')
+    model = ["--model", tiny]
+    answer = ["generate", *model, "--prompt", "Hi", "--max-tokens", 2]
+    commands = [
+        ["encode", *model, "--sae", placed, "--prompt", "Hi"],
+        ["features", *model, "--sae", placed, "--input", rows],
+        ["scope-eval", *model, "--sae", placed, "--input", text],
+        [*answer, "--watch", placed],
+        [*answer, "--steer", f"{placed}:3:1"],
+    ]
+    for number, command in enumerate(commands):
+        folder = tmp_path / f"cache{number}"
+        cabochon.json(*command, "--cache", folder)
+        assert [path.suffix for path in folder.iterdir()] == [".encoder"]
+        cabochon.json(*command, "--cache", "off")
+        assert not (cabochon.home / "off").exists() and not list(cabochon.home.glob(".cache/**/*.encoder"))
+    assert "cannot make the folder" in cabochon.failure(*commands[0], "--cache", text / "below")
+    cabochon.failure(*commands[0], "--cache", "", status=2)

@@ -93,7 +93,9 @@ extension SparseAutoencoder {
             for i in 0..<inputSize { target[i] = factor == 1 ? source[i] : source[i] * factor }
         }
         let table = encodeTable
-        if let screen = table.screen { scratch.screened?.quantize(scratch.input.pointer, tokens: tokens, screen: screen, pool: pool) }
+        if let screen = table.screen {
+            scratch.screened?.quantize(scratch.input.pointer, tokens: tokens, screen: screen, pool: pool)
+        }
         let room = table.block * tokens
         let isBatch = tokens > Self.fewTokens
         pool.forEach(scratch.lists.count) { [self] block, worker in
