@@ -10,7 +10,7 @@
  * model's choice of backend is the exception, and swaps atomically), so all their calls but
  * freeing are const. A session belongs to one thread at a time, and may move between threads: a call
  * that needs it exclusively while another is running gives CABOCHON_ERROR_INVALID_ARGUMENT.
- * cabochon_session_cancel and cabochon_guard_cancel may come at any time, even from a signal handler.
+ * cabochon_session_cancel, _model_cancel and _guard_cancel may come at any time, even from a signal handler.
  * No thread is started before the first computation, unless OpenBLAS does so when the blas backend
  * is first chosen, or listed with the others. After fork(), a child may free what it inherited and
  * create an engine of its own; every other call on an inherited engine, model or session that would
@@ -382,9 +382,8 @@ cabochon_status cabochon_model_render_turn(const cabochon_model *model, const ca
 /* The logits of every position, after the final softcap, in one pass without a session.
  *   ids       id_count of them, at least 1, BOS first as the model expects.
  *   logits    [id_count, vocab_size] float32, row-major. Two-call; *inout_len counts floats.
- * Blocks; cannot be cancelled. Returns INVALID_ARGUMENT for no ids, an id out of range or a
- * vocabulary-only model,
- * CONTEXT_EXCEEDED, BUFFER_TOO_SMALL, BACKEND, FORKED.
+ * Blocks; can be cancelled. Returns INVALID_ARGUMENT for no ids, an id out of range or a
+ * vocabulary-only model, CONTEXT_EXCEEDED, BUFFER_TOO_SMALL, CANCELLED, BACKEND, FORKED.
  * Once the computation has begun a failure may leave `logits` partly written. */
 cabochon_status cabochon_model_logits(const cabochon_model *model, const int32_t *ids, size_t id_count, float *logits,
                                       size_t *inout_len, cabochon_error **error);
@@ -403,11 +402,18 @@ cabochon_status cabochon_model_site_width(const cabochon_model *model, const cha
  *   sites     site_count names, as cabochon_model_site_width.
  *   outputs   site_count buffers; each receives [id_count, width of its site] float32, row-major.
  *   lens      site_count capacities, in floats; each must be at least what its site needs.
- * Blocks; cannot be cancelled. Returns what cabochon_model_logits and cabochon_model_site_width
+ * Blocks; can be cancelled. Returns what cabochon_model_logits and cabochon_model_site_width
  * do; a failure may leave the outputs partly written in the same case. */
 cabochon_status cabochon_model_activations(const cabochon_model *model, const int32_t *ids, size_t id_count,
                                            const char *const *sites, size_t site_count, float *const *outputs,
                                            const size_t *lens, cabochon_error **error);
+
+/* Asks all calls of cabochon_model_logits, _logits_with, _activations and _features that are running on
+ * this handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED. Any thread, any
+ * time, and in signal handlers: it is a single atomic addition. A request that comes when no call is
+ * running stops the next one. Does not reach sessions and guards, which have their own. A no-op if
+ * `model` is not a live model. */
+void cabochon_model_cancel(const cabochon_model *model);
 
 /* ---- Sparse autoencoders --------------------------------------------------------------------- */
 
@@ -548,7 +554,7 @@ cabochon_status cabochon_sae_decode(const cabochon_sae *sae, const cabochon_feat
  *   ids       id_count of them, at least 1. All have a row, BOS included.
  *   saes      sae_count dictionaries, at any sites.
  *   out_features  receives sae_count handles, owned by the caller.
- * Blocks; cannot be cancelled. Returns INVALID_ARGUMENT for a dictionary that does not fit the model
+ * Blocks; can be cancelled. Returns INVALID_ARGUMENT for a dictionary that does not fit the model
  * (with both sizes), and what cabochon_model_activations does. */
 cabochon_status cabochon_model_features(const cabochon_model *model, const int32_t *ids, size_t id_count,
                                         const cabochon_sae *const *saes, size_t sae_count,

@@ -9,11 +9,14 @@ public func cabochon_model_logits(
     _ inout_len: UnsafeMutablePointer<Int>?, _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let model = try ownModel(model).model
+        let handle = try ownModel(model)
+        let model = handle.model
         let ids = try prompt(ids, id_count, for: model)
         let needed = try floatCount(ids.count, model.configuration.vocabularySize)
         guard let room = try room(logits, inout_len, needed: needed) else { return }
-        try model.logits(of: ids, into: room)
+        try handle.cancellation.during { (cancellation) throws(CabochonError) in
+            try model.logits(of: ids, into: room, cancellation: cancellation)
+        }
     }
 }
 
@@ -38,7 +41,8 @@ public func cabochon_model_activations(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let model = try ownModel(model).model
+        let handle = try ownModel(model)
+        let model = handle.model
         let ids = try prompt(ids, id_count, for: model)
         let names = try elements(sites, site_count, "sites", atMost: 1 << 16)
         let outputs = try elements(outputs, site_count, "outputs")
@@ -60,8 +64,15 @@ public func cabochon_model_activations(
             wanted.append(site)
             rooms.append(UnsafeMutableBufferPointer(start: output, count: needed))
         }
-        try model.activations(of: ids, at: wanted, into: rooms)
+        try handle.cancellation.during { (cancellation) throws(CabochonError) in
+            try model.activations(of: ids, at: wanted, into: rooms, cancellation: cancellation)
+        }
     }
+}
+
+@c @implementation
+public func cabochon_model_cancel(_ model: OpaquePointer?) {
+    HandleTable.shared.object(model, as: ModelHandle.self)?.cancellation.cancel()
 }
 
 /// At least one token id, and no more than the model's context, so that a wrong count is not read.

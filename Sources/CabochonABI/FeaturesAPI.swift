@@ -101,11 +101,15 @@ public func cabochon_model_features(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let model = try ownModel(model).model
+        let handle = try ownModel(model)
+        let model = handle.model
         let saes = try ownSparseAutoencoders(saes, sae_count, "saes")
         guard let out_features else { throw CabochonError(.invalidArgument, "out_features is NULL") }
         for index in saes.indices { out_features[index] = nil }
-        let all = try model.features(of: try prompt(ids, id_count, for: model), saes)
+        let ids = try prompt(ids, id_count, for: model)
+        let all = try handle.cancellation.during { (cancellation) throws(CabochonError) in
+            try model.features(of: ids, saes, cancellation: cancellation)
+        }
         for (index, features) in all.enumerated() {
             guard let handle = HandleTable.shared.insert(FeaturesHandle(features)) else {
                 for earlier in 0..<index {
@@ -131,12 +135,15 @@ public func cabochon_model_logits_with(
     _ inout_len: UnsafeMutablePointer<Int>?, _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let model = try ownModel(model).model
+        let handle = try ownModel(model)
+        let model = handle.model
         let ids = try prompt(ids, id_count, for: model)
         let interventions = try CabochonABI.interventions(interventions)
         let needed = try floatCount(ids.count, model.configuration.vocabularySize)
         guard let room = try room(logits, inout_len, needed: needed) else { return }
-        try model.logits(of: ids, into: room, with: interventions)
+        try handle.cancellation.during { (cancellation) throws(CabochonError) in
+            try model.logits(of: ids, into: room, with: interventions, cancellation: cancellation)
+        }
     }
 }
 

@@ -102,6 +102,8 @@ final class ModelHandle: HandleObject {
     let model: Model
     let engine: EngineHandle
     let architecture: CText
+    /// Of the calls that compute without a session.
+    let cancellation = CancellationOfAll()
 
     init(_ model: Model, engine: EngineHandle) {
         self.model = model

@@ -52,6 +52,7 @@ static const struct {
     {"cabochon_model_logits", "ippzppp"},
     {"cabochon_model_site_width", "ipppp"},
     {"cabochon_model_activations", "ippzpzppp"},
+    {"cabochon_model_cancel", "vp"},
     {"cabochon_session_options_init", "vpz"},
     {"cabochon_session_create", "ipppp"},
     {"cabochon_session_retain", "pp"},

@@ -71,6 +71,7 @@ ATTACK(tokenize_out, status = cabochon_model_tokenize(handle, "some text", 9, 0,
 ATTACK(detokenize, status = cabochon_model_detokenize(handle, pointer, size, NULL, lens, &error))
 ATTACK(token_piece, status = cabochon_model_token_piece(handle, (int32_t)size, pointer, lens, &error))
 ATTACK(model_logits, status = cabochon_model_logits(handle, pointer, size, pointer, lens, &error))
+ATTACK(model_cancel, cabochon_model_cancel(handle))
 ATTACK(site_width, status = cabochon_model_site_width(handle, pointer, lens, &error))
 ATTACK(session_create, status = cabochon_session_create(handle, NULL, (void *)&out, &error), cabochon_session_free(out))
 ATTACK(session_create_nowhere, cabochon_session_create(handle, NULL, NULL, &error))
@@ -201,6 +202,7 @@ static const struct target targets[] = {
     ON(features, features_arrays),
     ON(features, features_retain),
     ON(model, model_features),
+    ON(model, model_cancel),
     ON(model, logits_with),
     ON(model, guard_create),
     ON(model, guard_create_nowhere),

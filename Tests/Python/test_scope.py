@@ -1,5 +1,7 @@
 """Sparse autoencoders: encoding, steering, splicing and watching, against numpy and the fixture."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -422,3 +424,66 @@ def test_listed_features_are_watched_alone(exact, residual, ids):
     np.testing.assert_array_equal(exact.logits(ids, splice=[all_of_them]), exact.logits(ids, splice=[sae]))
     steered = exact.logits(ids, steer=[cabochon.Steer(few, 121, 4.0, "set")])
     np.testing.assert_array_equal(steered, exact.logits(ids, steer=[cabochon.Steer(sae, 121, 4.0, "set")]))
+
+
+def test_an_encode_is_cancelled_from_another_thread(exact, residual, ids):
+    sae = residual[0]
+    long = [ids[0]] + list(ids[1:]) * 33
+    assert 1500 < len(long) <= exact.context_length
+    for call in (lambda: exact.features(long, sae), lambda: exact.logits(long), lambda: exact.activations(long, "2.resid_post")):
+        exact.cancel()
+        assert error_of(call).code == "cancelled", "a request that comes early stops the next call"
+
+    def until_cancelled():
+        for _ in range(10_000):
+            exact.features(long, sae)
+
+    timer = threading.Timer(0.3, exact.cancel)
+    timer.start()
+    assert error_of(until_cancelled).code == "cancelled"
+    timer.join()
+    # The next goes on as if nothing had been, and answers are their sessions' own.
+    assert len(exact.features(ids, sae)) == len(ids)
+    exact.cancel()
+    assert exact.generate(ids, max_tokens=2, **GREEDY).tokens
+    assert error_of(exact.features, ids, sae).code == "cancelled"
+
+
+def test_an_embedding_dictionary_reads_embeddings_before_they_are_scaled(exact, residual, tmp_path, model_path, ids):
+    _, arrays = residual
+    folder = tmp_path / "gemma-scope-2b-pt-res" / "embedding" / "width_4k" / "average_l0_21"
+    folder.mkdir(parents=True)
+    # Of embeddings little would fire: their numbers are an eighth of what passes the layers.
+    arrays = {**arrays, "b_enc": arrays["b_enc"] * 0.1, "threshold": arrays["threshold"] * 0.05}
+    np.savez(folder / "params.npz", **arrays)
+    sae = cabochon.SAE(folder)
+    _, weights = reference.load(model_path)
+    x = weights["model.embed_tokens.weight"][np.asarray(ids)]
+    want = dense(x, arrays)
+    assert 5 < (want > 0).sum(1).mean() < 500
+    found = exact.features(ids, sae)
+    # The factor is rounded to bfloat16 in the model, as in training.
+    np.testing.assert_allclose(found.to_dense(), want, atol=2e-2)
+    few = sae.only(np.unique(found.indices)[::5].tolist())
+    assert_rows(exact.features(ids, few), subset(found, np.unique(found.indices)[::5]))
+    # A reconstruction goes back in the model's scale: what stands there then reads it so.
+    there = cabochon.SAE(folder, "resid_pre", 0)
+    passing = exact.generate(ids, splice=[sae], watch=[there], max_tokens=1, **GREEDY).features[0]
+    rebuilt = there.encode(sae.decode(found) * np.float32(np.sqrt(exact.hidden_size)))
+    assert len(rebuilt.indices) > 10 * len(ids)
+    np.testing.assert_allclose(passing.to_dense()[1 : len(ids)], rebuilt.to_dense()[1:], rtol=5e-2, atol=2e-1)
+
+
+def test_zip64_is_read(residual, tmp_path, expected_arrays):
+    import zipfile
+
+    sae, arrays = residual
+    # As numpy writes arrays whose size it does not know beforehand, and as an archive beyond 4 GB has them.
+    for name, method in (("stored.npz", zipfile.ZIP_STORED), ("deflated.npz", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(tmp_path / name, "w", method, allowZip64=True) as archive:
+            for key, array in arrays.items():
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array)
+        x = expected_arrays["acts.2.2.resid_post"]
+        found = cabochon.SAE(tmp_path / name, "res", 2).encode(x)
+        assert_rows(found, subset(sae.encode(x), range(sae.width)))

@@ -323,6 +323,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "cabochon_features_excluded": (POINTER(c_uint8), [_handle, _len]),
     "cabochon_sae_encode": (_status, [_handle, _floats, c_size_t, _out_handle, _error]),
     "cabochon_sae_decode": (_status, [_handle, _handle, _floats, _floats, _len, _error]),
+    "cabochon_model_cancel": (None, [_handle]),
     "cabochon_model_features": (_status, [_handle, _ids, c_size_t, POINTER(_handle), c_size_t, _out_handle, _error]),
     "cabochon_interventions_init": (None, [POINTER(Interventions), c_size_t]),
     "cabochon_model_logits_with": (

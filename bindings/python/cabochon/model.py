@@ -226,6 +226,14 @@ class Model:
         call("cabochon_model_activations", self._handle, *arguments)
         return values
 
+    def cancel(self) -> None:
+        """Stops all of this model's ``logits``, ``features`` and ``activations`` calls; any thread.
+
+        They raise ``Error("cancelled", ...)`` within one layer. If none is running, the next one does.
+        Answers are not reached: ``Session.cancel`` stops those.
+        """
+        library().cabochon_model_cancel(self._handle)
+
     # Generation
 
     def session(self, context_length: Optional[int] = None) -> Session:
