@@ -145,6 +145,18 @@ private func reduce(_ v: LaneSums, _ combine: (FloatVector, FloatVector) -> Floa
     let high = pairs(halves(v[2], v[6], combine), halves(v[3], v[7], combine), combine)
     return combine(cabochon_x86_even_elements_256(low, high), cabochon_x86_odd_elements_256(low, high))
 }
+
+/// destination[0 ..< 4] = the sums of four vectors' lanes, by the same tree.
+@inline(__always)
+func storeSumsOfLanes(
+    _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector, _ destination: UnsafeMutablePointer<Float>
+) {
+    let two = pairs(halves(a, b) { add($0, $1) }, halves(c, d) { add($0, $1) }) { add($0, $1) }
+    let one = add(cabochon_x86_even_elements_256(two, two), cabochon_x86_odd_elements_256(two, two))
+    // Lanes 0 and 1 are the sums of a and c, lanes 4 and 5 those of b and d.
+    _mm_storeu_ps(destination, _mm_unpacklo_ps(_mm256_castps256_ps128(one), cabochon_x86_high_half_256(one)))
+}
+
 @inline(__always)
 private func halves(
     _ a: FloatVector, _ b: FloatVector, _ combine: (FloatVector, FloatVector) -> FloatVector

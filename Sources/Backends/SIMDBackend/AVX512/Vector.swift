@@ -158,6 +158,17 @@ private func quarters(
     combine(cabochon_x86_even_quarters_512(a, b), cabochon_x86_odd_quarters_512(a, b))
 }
 
+/// destination[0 ..< 4] = the sums of four vectors' lanes, by the same tree.
+@inline(__always)
+func storeSumsOfLanes(
+    _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector, _ destination: UnsafeMutablePointer<Float>
+) {
+    let quarter = quarters(halves(a, b) { add($0, $1) }, halves(c, d) { add($0, $1) }) { add($0, $1) }
+    let two = add(cabochon_x86_low_pairs_512(quarter, quarter), cabochon_x86_high_pairs_512(quarter, quarter))
+    let one = add(cabochon_x86_even_elements_512(two, two), cabochon_x86_odd_elements_512(two, two))
+    _mm_storeu_ps(destination, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, one)))
+}
+
 /// 0, 1, 2, ...
 @inline(__always) func laneNumbers() -> FloatVector {
     _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)

@@ -91,6 +91,7 @@ CABOCHON_SIMD_INLINE __m256 cabochon_x86_even_elements_256(__m256 left, __m256 r
 CABOCHON_SIMD_INLINE __m256 cabochon_x86_odd_elements_256(__m256 left, __m256 right) {
     return _mm256_shuffle_ps(left, right, 0xdd);
 }
+CABOCHON_SIMD_INLINE __m128 cabochon_x86_high_half_256(__m256 values) { return _mm256_extractf128_ps(values, 1); }
 /* The low byte of each lane, lanes holding -128 ... 127. */
 CABOCHON_SIMD_INLINE __m128i cabochon_x86_low_bytes_256(__m256i values) {
     __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));

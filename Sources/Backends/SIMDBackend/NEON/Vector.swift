@@ -127,6 +127,14 @@ let lanes = 4
 @inline(__always) func sumsOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { add($0, $1) } }
 @inline(__always) func largestOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { maximum($0, $1) } }
 
+/// destination[0 ..< 4] = the sums of four vectors' lanes, by the same tree.
+@inline(__always)
+func storeSumsOfLanes(
+    _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector, _ destination: UnsafeMutablePointer<Float>
+) {
+    storeFloats(sumsOfLanes([a, b, c, d]), destination)
+}
+
 @inline(__always)
 private func reduce(_ v: LaneSums, _ combine: (FloatVector, FloatVector) -> FloatVector) -> FloatVector {
     let low = combine(
