@@ -150,7 +150,10 @@ typedef struct check_batch {
 } check_batch;
 
 #define CHECK_BATCH_COUNT 7
-/* One of CHECK_BATCH_COUNT shapes, with caches full of CHECK_UNTOUCHED. */
+/* One more: with 16 heads of 256 its caches hold more than two million elements, beyond which a backend may cut
+ * a batch otherwise. */
+#define CHECK_LONG_BATCH CHECK_BATCH_COUNT
+/* One of these shapes, with caches full of CHECK_UNTOUCHED. */
 check_batch check_random_batch(uint32_t shape, uint32_t kv_type, uint32_t kv_heads, uint32_t head_size);
 void check_empty_caches(check_batch *batch);
 /* Random keys and values for every position up to the last row's; the rest stays NaN. Frozen. */

@@ -142,4 +142,6 @@ void check_attention(void) {
             }
         }
     }
+    check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 16, 16, 256, 0, 50, 1, 0);
+    check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 32, 16, 256, 577, 0, 8, 0);
 }

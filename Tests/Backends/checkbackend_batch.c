@@ -10,7 +10,7 @@ typedef struct batch_shape {
     } segments[4];
 } batch_shape;
 
-static const batch_shape shapes[CHECK_BATCH_COUNT] = {
+static const batch_shape shapes[CHECK_BATCH_COUNT + 1] = {
     {1, {{1, 0}}},
     {1, {{1, 37}}},
     {1, {{17, 0}}},
@@ -18,6 +18,7 @@ static const batch_shape shapes[CHECK_BATCH_COUNT] = {
     {3, {{1, 130}, {7, 0}, {8, 61}}},
     {2, {{3, 301}, {2, 5}}},
     {4, {{1, 3}, {1, 64}, {1, 255}, {5, 15}}},
+    {1, {{70, 540}}}, /* CHECK_LONG_BATCH */
 };
 
 static size_t element_bytes(const check_batch *batch) { return batch->kv_type == CABOCHON_TYPE_F16 ? 2 : 4; }

@@ -3,20 +3,24 @@
 
 extension AttentionTile {
     /// scores = queries . keys, for the keys of one block.
+    ///
+    /// - Parameter next: what is read after these keys.
     @inline(__always)
-    func score<Format: FloatFormat>(_: Format.Type, _ keys: UnsafeRawPointer, _ keyCount: Int) {
+    func score<Format: FloatFormat>(
+        _: Format.Type, _ keys: UnsafeRawPointer, _ keyCount: Int, next: UnsafeRawBufferPointer
+    ) {
         var query = 0
         while query < count {
-            if attentionQueries >= 4 && count - query >= 4 {
+            let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
+            prefetch(next, before: query, few)
+            if few == 4 {
                 score(Format.self, InlineArray<4, Void>.self, keys, keyCount, query)
-                query += 4
-            } else if count - query >= 2 {
+            } else if few == 2 {
                 score(Format.self, InlineArray<2, Void>.self, keys, keyCount, query)
-                query += 2
             } else {
                 score(Format.self, InlineArray<1, Void>.self, keys, keyCount, query)
-                query += 1
             }
+            query += few
         }
     }
 

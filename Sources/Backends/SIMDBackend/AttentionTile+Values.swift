@@ -2,22 +2,24 @@
 
 extension AttentionTile {
     /// sums = sums * correction + exponentials . values, for keys first ..< end of one block.
+    ///
+    /// - Parameter next: what is read after these values.
     @inline(__always)
     func accumulate<Format: FloatFormat>(
-        _: Format.Type, _ values: UnsafeRawPointer, _ first: Int, _ end: Int
+        _: Format.Type, _ values: UnsafeRawPointer, _ first: Int, _ end: Int, next: UnsafeRawBufferPointer
     ) {
         var query = 0
         while query < count {
-            if attentionQueries >= 4 && count - query >= 4 {
+            let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
+            prefetch(next, before: query, few)
+            if few == 4 {
                 accumulate(Format.self, InlineArray<4, Void>.self, values, first, end, query)
-                query += 4
-            } else if count - query >= 2 {
+            } else if few == 2 {
                 accumulate(Format.self, InlineArray<2, Void>.self, values, first, end, query)
-                query += 2
             } else {
                 accumulate(Format.self, InlineArray<1, Void>.self, values, first, end, query)
-                query += 1
             }
+            query += few
         }
     }
 

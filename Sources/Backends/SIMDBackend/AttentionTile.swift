@@ -6,6 +6,7 @@
 // depends on positions alone, and a single token over a long cache can still be shared out, span
 // by span, with the bits that a prompt gets.
 import CCabochonBackend
+import SIMDIntrinsics
 
 enum Span {
     static let keys = 256
@@ -75,12 +76,26 @@ struct AttentionTile {
         while start < end {
             let keysInBlock = min(Span.block, end - start)
             let rowBytes = headSize * Format.bytes
-            score(Format.self, keys + start * rowBytes, keysInBlock)
+            score(
+                Format.self, keys + start * rowBytes, keysInBlock,
+                next: UnsafeRawBufferPointer(start: values + start * rowBytes, count: Span.block * rowBytes))
             for query in 0..<count { exponentiate(query, start, keysInBlock) }
             let skipped = max(0, first - start)
-            accumulate(Format.self, values + start * rowBytes, skipped, keysInBlock)
+            let nextKeys = keys + (start + Span.block) * rowBytes
+            accumulate(
+                Format.self, values + start * rowBytes, skipped, keysInBlock,
+                next: UnsafeRawBufferPointer(start: nextKeys, count: Span.block * rowBytes))
             start += Span.block
         }
+    }
+
+    /// Asks for what is read next, before `few` of the queries for their share of it: the first of them to
+    /// go over a block would wait for memory. Fewer queries than that would pay more for asking.
+    @inline(__always)
+    func prefetch(_ next: UnsafeRawBufferPointer, before query: Int, _ few: Int) {
+        guard count >= 64, let start = next.baseAddress else { return }
+        let lines = next.count / 64
+        for line in lines * query / count..<lines * (query + few) / count { cabochon_simd_prefetch(start + 64 * line) }
     }
 
     /// Scores to exponentials; masked ones to zero.
@@ -100,8 +115,9 @@ struct AttentionTile {
         for part in 0..<Span.block / lanes {
             var score = loadFloats(row + part * lanes)
             if softcap > 0 {
-                let cap = broadcast(softcap)
-                score = multiply(cap, hyperbolicTangent(divide(score, cap)))
+                // Not a quotient, which takes as long as all of the tangent.
+                let part = multiply(score, broadcast(1 / softcap))
+                score = multiply(broadcast(softcap), hyperbolicTangent(part))
             }
             let number = add(laneNumbers(), broadcast(Float(part * lanes)))
             score = select(number, below: to, select(number, below: from, none, else: score), else: none)
