@@ -1,8 +1,8 @@
 // Sampler.swift - from logits to a token.
 //
 // In the order: logit bias, penalties, then (greedy) the largest, or temperature, top-k, top-p,
-// min-p and a draw. All candidates are kept in one order, by logit and then by id, so the same
-// seed gives the same token on every run.
+// min-p and a draw. What is kept is cut from one order, by logit and then by id, and drawn from in
+// the order of ids, so the same seed gives the same token on every run.
 
 import Glibc
 
@@ -27,7 +27,8 @@ struct Sampler {
     private var random: SplitMix64
     private var counts: [Int32: Int] = [:]
     private var history: [Int32]
-    private var candidates: [Int32] = []
+    private var candidates: [Int32] = []  // ascending; room for all tokens
+    private var weights: [Float] = []  // of the candidates, the most probable token's being 1
 
     /// - Parameter prompt: the tokens before the answer.
     init(options: GenerationOptions, seed: UInt64, prompt: [Int32]) {
@@ -67,98 +68,96 @@ struct Sampler {
 
     /// The token of the largest logit, the lowest id on ties; 0 where all are NaN.
     static func largest(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32 {
-        var best = 0
-        var value = -Float.infinity
-        for index in logits.indices where logits[index] > value {
-            best = index
-            value = logits[index]
+        typealias Vector = SIMD16<Float>
+        let whole = logits.count / Vector.scalarCount * Vector.scalarCount
+        let source = UnsafeRawBufferPointer(logits)
+        var greatest = Vector(repeating: -.infinity)
+        for index in stride(from: 0, to: whole, by: Vector.scalarCount) {
+            let vector = source.loadUnaligned(fromByteOffset: index * MemoryLayout<Float>.stride, as: Vector.self)
+            greatest.replace(with: vector, where: vector .> greatest)
         }
-        return Int32(best)
+        var value = greatest.max()
+        for index in whole..<logits.count where logits[index] > value { value = logits[index] }
+        guard value > -.infinity else { return 0 }
+        return Int32(logits.firstIndex(of: value) ?? 0)
     }
 
     private mutating func sample(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32 {
-        let best = logits[Int(Self.largest(logits))]
-        guard best.isFinite else { return Self.largest(logits) }
-        let scale = 1 / Double(options.temperature)
-        collectCandidates(logits, best: best)
-        // Weights relative to the most probable; [candidates]
-        var weights = candidates.map { exp((Double(logits[Int($0)]) - Double(best)) * scale) }
-        var kept = weights.count
-        if options.topP < 1 {
-            // Of all tokens' probability where nothing was cut before, of the k kept ones' otherwise.
-            let total = weights.reduce(0, +)
-            var sum = 0.0
-            kept = 0
-            while kept < weights.count, sum < Double(options.topP) * total {
-                sum += weights[kept]
-                kept += 1
-            }
-        }
-        if options.minP > 0 {
-            while kept > 1, weights[kept - 1] < Double(options.minP) { kept -= 1 }
-        }
-        weights.removeSubrange(max(kept, 1)...)
-        var target = random.nextUnit() * weights.reduce(0, +)
-        for (index, weight) in weights.enumerated() {
-            target -= weight
-            if target < 0 { return candidates[index] }
-        }
-        return candidates[weights.count - 1]
-    }
-
-    /// Fills `candidates` with the tokens that can be drawn, the most probable first.
-    private mutating func collectCandidates(_ logits: UnsafeMutableBufferPointer<Float>, best: Float) {
-        candidates.removeAll(keepingCapacity: true)
+        let largest = Self.largest(logits)
+        let best = logits[Int(largest)]
+        guard best.isFinite else { return largest }
         // exp(-40) is below 1e-17 of the most probable token: all 262,144 of them together would not
         // move a draw of 53 bits.
         let floor = best - 40 * options.temperature
-        for index in logits.indices where logits[index] >= floor { candidates.append(Int32(index)) }
-        let byLogit = { (a: Int32, b: Int32) -> Bool in
-            let x = logits[Int(a)]
-            let y = logits[Int(b)]
-            return x > y || (x == y && a < b)
+        let order = TokenOrder(logits, best: best, floor: floor)
+        var last = TokenRank(logit: floor, token: .max)
+        if options.topK > 0, options.topK < logits.count {
+            last = order.last(
+                of: 0..<Int32(logits.count), through: last, until: Double(options.topK), weight: { _ in 1 })
         }
-        guard options.topK > 0, options.topK < candidates.count else { return candidates.sort(by: byLogit) }
-        candidates = Self.best(options.topK, of: candidates, by: byLogit)
+        let count = collect(logits, through: last, best: best)
+        if options.topP < 1 {
+            // Of all tokens' probability where nothing was cut before, of the k kept ones' otherwise.
+            let total = weights[..<count].reduce(0.0) { $0 + Double($1) }
+            last = order.last(
+                of: candidates[..<count], through: last, until: Double(options.topP) * total,
+                weight: { Double(weights[$0]) })
+        }
+        // The most probable token stays, whatever min-p is.
+        let lowest = min(options.minP, 1)
+        func isKept(_ index: Int) -> Bool {
+            weights[index] >= lowest && last.includes(logits[Int(candidates[index])], Int(candidates[index]))
+        }
+        var total = 0.0
+        for index in 0..<count where isKept(index) { total += Double(weights[index]) }
+        var target = random.nextUnit() * total
+        var drawn = largest
+        for index in 0..<count where isKept(index) {
+            drawn = candidates[index]
+            target -= Double(weights[index])
+            if target < 0 { break }
+        }
+        return drawn
     }
 
-    /// The first `count` of `all` in the given order, without sorting the rest.
-    static func best(_ count: Int, of all: [Int32], by precedes: (Int32, Int32) -> Bool) -> [Int32] {
-        // Insertion is quadratic in count; from here on sorting everything is quicker.
-        if count > 512 { return Array(all.sorted(by: precedes).prefix(count)) }
-        var kept: [Int32] = []
-        for candidate in all {
-            if kept.count == count {
-                guard let last = kept.last, precedes(candidate, last) else { continue }
-                kept.removeLast()
-            }
-            var low = 0
-            var high = kept.count
-            while low < high {
-                let middle = (low + high) / 2
-                if precedes(kept[middle], candidate) { low = middle + 1 } else { high = middle }
-            }
-            kept.insert(candidate, at: low)
+    /// Fills `candidates` and `weights` with the tokens up to `last` in the order; returns how many they are.
+    private mutating func collect(
+        _ logits: UnsafeMutableBufferPointer<Float>, through last: TokenRank, best: Float
+    ) -> Int {
+        if candidates.count < logits.count {
+            candidates = Array(repeating: 0, count: logits.count)
+            weights = Array(repeating: 0, count: logits.count)
         }
-        return kept
+        var count = 0
+        for token in logits.indices where last.includes(logits[token], token) {
+            candidates[count] = Int32(token)
+            weights[count] = exp((logits[token] - best) / options.temperature)
+            count += 1
+        }
+        return count
     }
 
     /// Log-probabilities of the chosen token and of the `count` most probable ones.
     static func logprobs(
         _ logits: UnsafeMutableBufferPointer<Float>, chosen: Int32, count: Int
     ) -> (chosen: TokenLogprob, alternatives: [TokenLogprob]) {
-        let best = Double(logits[Int(largest(logits))])
+        let best = logits[Int(largest(logits))]
         var sum = 0.0
-        for logit in logits { sum += exp(Double(logit) - best) }
-        let normalizer = best + log(sum)
-        let top = Self.best(count, of: (0..<Int32(logits.count)).map { $0 }) { a, b in
-            let x = logits[Int(a)]
-            let y = logits[Int(b)]
-            return x > y || (x == y && a < b)
+        for logit in logits { sum += Double(exp(logit - best)) }
+        let normalizer = Double(best) + log(sum)
+        var top: [TokenRank] = []
+        if count > 0 {
+            let order = TokenOrder(logits, best: best, floor: best - 40)
+            let all = TokenRank(logit: -.infinity, token: .max)
+            let last = order.last(of: 0..<Int32(logits.count), through: all, until: Double(count), weight: { _ in 1 })
+            for token in logits.indices where last.includes(logits[token], token) {
+                top.append(TokenRank(logit: logits[token], token: Int32(token)))
+            }
+            top.sort { $0.precedes($1) }
         }
         let entry = { (token: Int32) in
             TokenLogprob(token: token, logprob: Float(Double(logits[Int(token)]) - normalizer))
         }
-        return (entry(chosen), top.map(entry))
+        return (entry(chosen), top.map { entry($0.token) })
     }
 }
