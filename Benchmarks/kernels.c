@@ -4,7 +4,9 @@
  *
  * Prints, for each weight type, the bytes of the file per second that are packed, the bytes read
  * per second with one token (from memory, and a matrix that stays in the second-level cache) and
- * the integer or float operations per second with 64 and 512 tokens. */
+ * the integer or float operations per second with 64 and 512 tokens. Beside the bytes from memory
+ * stands their share of what the same threads reach that only read the same memory: the median of
+ * passes in turns, so that both meet the same minutes of a memory that others use too. */
 #define _GNU_SOURCE
 #include "cabochon/backend.h"
 
@@ -146,8 +148,9 @@ static void fill(uint8_t *data, size_t bytes, const weight_type *type) {
     }
 }
 
-static int64_t measure(const cabochon_backend_ops *ops, void *self, cabochon_weight *weight, uint64_t tokens,
-                       double *fastest) {
+/* Repeats for so many seconds; once for none. */
+static int64_t measure_for(const cabochon_backend_ops *ops, void *self, cabochon_weight *weight, uint64_t tokens,
+                           double duration, double *fastest) {
     float *input = aligned_alloc(64, tokens * weight->columns * 4);
     float *output = aligned_alloc(64, tokens * weight->rows * 4);
     for (uint64_t i = 0; i < tokens * weight->columns; i++) input[i] = (float)((i * 2654435761u) % 2001) / 1000 - 1;
@@ -164,9 +167,9 @@ static int64_t measure(const cabochon_backend_ops *ops, void *self, cabochon_wei
                                  .outputs = outputs,
                                  .output_strides = strides};
     *fastest = 1e9;
-    double until = seconds() + 0.5;
+    double until = seconds() + duration;
     int64_t status = 0;
-    for (int repeat = 0; status == 0 && (repeat < 3 || seconds() < until); repeat++) {
+    for (int repeat = 0; status == 0 && (repeat < (duration > 0 ? 3 : 1) || seconds() < until); repeat++) {
         double start = seconds();
         status = ops->linear(self, &run, &args);
         double took = seconds() - start;
@@ -175,6 +178,52 @@ static int64_t measure(const cabochon_backend_ops *ops, void *self, cabochon_wei
     free(input);
     free(output);
     return status;
+}
+
+static int64_t measure(const cabochon_backend_ops *ops, void *self, cabochon_weight *weight, uint64_t tokens,
+                       double *fastest) {
+    return measure_for(ops, self, weight, tokens, 0.5, fastest);
+}
+
+/* MARK: Reading alone */
+
+typedef uint64_t words __attribute__((vector_size(64)));
+typedef struct {
+    const words *from;
+    size_t count;
+} stretch;
+enum { READ_WORDS = (512 << 10) / sizeof(words) };
+
+static void read_piece(void *context, size_t index, size_t worker) {
+    (void)worker;
+    const stretch *all = context;
+    const size_t first = index * READ_WORDS, left = all->count - first, count = left < READ_WORDS ? left : READ_WORDS;
+    words sums[4] = {{0}};
+    for (size_t i = 0; i + 4 <= count; i += 4)
+        for (size_t part = 0; part < 4; part++) sums[part] |= all->from[first + i + part];
+    words total = sums[0] | sums[1] | sums[2] | sums[3];
+    __asm__ volatile("" : : "m"(total));
+}
+
+static int ascending(const void *a, const void *b) {
+    const double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+/* The rate of one token's product as a share of the rate of reading `bytes` of file data, which lie
+ * packed, or as they are, in at least as many bytes. */
+static double share_of_reading(const cabochon_backend_ops *ops, void *self, cabochon_weight *weight, size_t bytes) {
+    enum { TURNS = 15 };
+    double shares[TURNS], product = 0;
+    stretch all = {weight->prepared ? weight->prepared : weight->data, bytes / sizeof(words)};
+    for (int turn = 0; turn < TURNS; turn++) {
+        measure_for(ops, self, weight, 1, 0, &product);
+        double start = seconds();
+        parallel_for(&run, (all.count + READ_WORDS - 1) / READ_WORDS, read_piece, &all);
+        shares[turn] = (seconds() - start) / product;
+    }
+    qsort(shares, TURNS, sizeof *shares, ascending);
+    return shares[TURNS / 2];
 }
 
 #ifndef KERNELS_LIBRARY
@@ -217,6 +266,7 @@ int main(int argc, char **argv) {
         }
         double one = 0, cached = 0, few = 0, many = 0;
         int64_t status = measure(backend->ops, self, &weight, 1, &one);
+        double share = status ? 0 : share_of_reading(backend->ops, self, &weight, large * row_bytes);
         if (weight.prepared) backend->ops->release_weight(self, weight.prepared);
         const uint64_t rows[3] = {256, 2048, 2048}, tokens[3] = {1, 64, 512};
         double *const results[3] = {&cached, &few, &many};
@@ -232,9 +282,10 @@ int main(int argc, char **argv) {
             printf("%-7s declined\n", type->name);
             continue;
         }
-        printf("%-7s pack %5.2f GB/s   1 token %5.1f, cached %5.1f GB/s   64 tokens %6.1f   512 tokens %6.1f GOPS\n",
+        printf("%-7s pack %5.2f GB/s   1 token %5.1f GB/s = %.2f of reading, cached %5.1f GB/s   64 tokens %6.1f   512 "
+               "tokens %6.1f GOPS\n",
                type->name, 1e-9 * (double)(large * row_bytes) / packing, 1e-9 * (double)(large * row_bytes) / one,
-               1e-9 * (double)(rows[0] * row_bytes) / cached, 2e-9 * 64 * (double)(rows[1] * columns) / few,
+               share, 1e-9 * (double)(rows[0] * row_bytes) / cached, 2e-9 * 64 * (double)(rows[1] * columns) / few,
                2e-9 * 512 * (double)(rows[2] * columns) / many);
         fflush(stdout);
     }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 typedef struct {
-    double read_bytes; /* a second, from memory */
+    double read_bytes; /* a second, from memory, over some 50 ms */
     /* Operations a second on registers alone, a multiplication and an addition being two; 0 where
      * the processor has no instruction for it that is known here. */
     double int8_operations;
