@@ -109,7 +109,7 @@ struct LinearTask {
         if let panels = weight.panels {
             multiplyPanel(
                 panels + panel * weight.packed.panelBytes, weight.packed, input.activations.tile(at: token), tokens,
-                output, stride, rows)
+                isFirst: token == 0, output, stride, rows)
         } else {
             let pairs = weight.form == .brainFloats
             let values = pairs ? input.brainFloats : UnsafeRawPointer(input.floats)

@@ -6,15 +6,16 @@
 import CCabochonBackend
 import SIMDIntrinsics
 
-/// Bytes ahead of a lone token's products that memory is asked for. The processor's own prefetcher stops at
-/// each page of 4 KiB; asking 4 to 8 KiB ahead read Q4_K 1.8 times as fast with one thread of an EPYC
-/// of family 26 and 1.5 times with two (Benchmarks/kernels.c), 2 and 16 KiB less.
+/// Bytes ahead of the first products with a panel that memory is asked for. The processor's own prefetcher
+/// stops at each page of 4 KiB; asking 4 to 8 KiB ahead read Q4_K 1.8 times as fast for a lone token with one
+/// thread of an EPYC of family 26 and 1.5 times with two (Benchmarks/kernels.c), 2 and 16 KiB less. Asked for by
+/// the first tile of many, two threads were 2 to 3 times as fast with 2 to 12 tokens, and 1.15 times with 115.
 private let prefetchDistance = 8192
 
 extension PackedFormat {
     @inline(__always)
     static func product<let tokens: Int>(
-        _ panel: UnsafeRawPointer, _ weight: PackedWeight, _ tile: UnsafeRawPointer
+        _ panel: UnsafeRawPointer, _ weight: PackedWeight, _ tile: UnsafeRawPointer, isFirst: Bool
     ) -> InlineArray<tokens, FloatVector> {
         var sums = InlineArray<tokens, FloatVector>(repeating: broadcast(Float(0)))
         var chunk = panel
@@ -25,7 +26,7 @@ extension PackedFormat {
                 let codes = chunk + index * blockBytes
                 let record = chunk + chunkCodeBytes + index / Scales.blocks * recordBytes
                 let inRecord = index % Scales.blocks
-                if tokens == 1 { prefetch(codes) }
+                if isFirst { prefetch(codes) }
                 if Scales.halves {
                     if tokens == 12 {
                         addHalves(&sums, InlineArray<6, Void>.self, 0, codes, record, inRecord, block)
@@ -130,12 +131,13 @@ extension PackedFormat {
         block.loadUnaligned(fromByteOffset: field + Tile.bytesPerToken * token, as: Float.self)
     }
 
-    /// output[token, 0 ..< rows] = the products of one panel, rows being at most `lanes`.
+    /// output[token, 0 ..< rows] = the products of one panel, rows being at most `lanes`. `isFirst`: no tile has
+    /// brought the panel into a cache.
     static func multiplyTile<let tokens: Int>(
         _: InlineArray<tokens, Void>.Type, _ panel: UnsafeRawPointer, _ weight: PackedWeight,
-        _ tile: UnsafeRawPointer, _ output: UnsafeMutablePointer<Float>, _ stride: Int, _ rows: Int
+        _ tile: UnsafeRawPointer, isFirst: Bool, _ output: UnsafeMutablePointer<Float>, _ stride: Int, _ rows: Int
     ) {
-        let sums: InlineArray<tokens, FloatVector> = product(panel, weight, tile)
+        let sums: InlineArray<tokens, FloatVector> = product(panel, weight, tile, isFirst: isFirst)
         if rows == lanes {
             for token in 0..<tokens { storeFloats(sums[token], output + token * stride) }
         } else {
@@ -145,36 +147,48 @@ extension PackedFormat {
 
     @inline(__always)
     static func multiplyTile(
-        tokens: Int, _ panel: UnsafeRawPointer, _ weight: PackedWeight, _ tile: UnsafeRawPointer,
+        tokens: Int, _ panel: UnsafeRawPointer, _ weight: PackedWeight, _ tile: UnsafeRawPointer, isFirst: Bool,
         _ output: UnsafeMutablePointer<Float>, _ stride: Int, _ rows: Int
     ) {
         switch tokens {
-        case 1: multiplyTile(InlineArray<1, Void>.self, panel, weight, tile, output, stride, rows)
-        case 2: multiplyTile(InlineArray<2, Void>.self, panel, weight, tile, output, stride, rows)
-        case 4: multiplyTile(InlineArray<4, Void>.self, panel, weight, tile, output, stride, rows)
-        case 8 where largestTile > 8: multiplyTile(InlineArray<8, Void>.self, panel, weight, tile, output, stride, rows)
-        default: multiplyTile(LargestTile.self, panel, weight, tile, output, stride, rows)
+        case 1: multiplyTile(InlineArray<1, Void>.self, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+        case 2: multiplyTile(InlineArray<2, Void>.self, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+        case 4: multiplyTile(InlineArray<4, Void>.self, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+        case 8 where largestTile > 8:
+            multiplyTile(InlineArray<8, Void>.self, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+        default: multiplyTile(LargestTile.self, panel, weight, tile, isFirst: isFirst, output, stride, rows)
         }
     }
 }
 
 /// One panel of a weight of any packed type by one tile of `tokens` tokens.
 func multiplyPanel(
-    _ panel: UnsafeRawPointer, _ weight: PackedWeight, _ tile: UnsafeRawPointer, _ tokens: Int,
+    _ panel: UnsafeRawPointer, _ weight: PackedWeight, _ tile: UnsafeRawPointer, _ tokens: Int, isFirst: Bool,
     _ output: UnsafeMutablePointer<Float>, _ stride: Int, _ rows: Int
 ) {
     switch weight.type {
-    case WeightType.q4_0: FormatQ4_0.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q4_1: FormatQ4_1.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q5_0: FormatQ5_0.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q5_1: FormatQ5_1.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q8_0: FormatQ8_0.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q2_K: FormatQ2_K.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q3_K: FormatQ3_K.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q4_K: FormatQ4_K.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q5_K: FormatQ5_K.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.q6_K: FormatQ6_K.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    case WeightType.iq4_NL: FormatIQ4_NL.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
-    default: FormatIQ4_XS.multiplyTile(tokens: tokens, panel, weight, tile, output, stride, rows)
+    case WeightType.q4_0:
+        FormatQ4_0.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q4_1:
+        FormatQ4_1.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q5_0:
+        FormatQ5_0.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q5_1:
+        FormatQ5_1.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q8_0:
+        FormatQ8_0.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q2_K:
+        FormatQ2_K.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q3_K:
+        FormatQ3_K.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q4_K:
+        FormatQ4_K.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q5_K:
+        FormatQ5_K.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.q6_K:
+        FormatQ6_K.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    case WeightType.iq4_NL:
+        FormatIQ4_NL.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
+    default: FormatIQ4_XS.multiplyTile(tokens: tokens, panel, weight, tile, isFirst: isFirst, output, stride, rows)
     }
 }
