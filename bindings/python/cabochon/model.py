@@ -282,7 +282,8 @@ class Model:
         Closing the iterator ends the answer; at its end ``.generation`` holds the rest of it. With
         ``watch`` each piece of text has ``.features``, one ``Features`` for each dictionary, with the rows of
         the piece's tokens; it comes when these have passed through the layers, one token later than
-        without. The first piece is "", with the rows of the prompt.
+        without. The first piece is "", with the rows of the prompt. Where a ``guard`` holds text
+        back, its rows come with the text before it.
         """
         return self.session().stream(prompt, **options)
 
