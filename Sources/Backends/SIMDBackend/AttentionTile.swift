@@ -90,7 +90,7 @@ struct AttentionTile {
     }
 
     /// Asks for what is read next, before `few` of the queries for their share of it: the first of them to
-    /// go over a block would wait for memory. Fewer queries than that would pay more for asking.
+    /// go over a block would wait for memory. Tiles of fewer than 64 would pay more for asking.
     @inline(__always)
     func prefetch(_ next: UnsafeRawBufferPointer, before query: Int, _ few: Int) {
         guard count >= 64, let start = next.baseAddress else { return }

@@ -132,7 +132,7 @@ struct FloatProduct {
 
     /// The same in stretches of columns: the tokens' stay in the first-level cache while all rows of a
     /// stretch pass, and the rows' sums wait for the next. BF16 of 9,216 columns took 12 % less time so on
-    /// an EPYC of family 26.
+    /// an EPYC of family 26, F16 and F32 9 % less with AVX2, and F16 6 to 10 % more with AVX-512.
     private func runStretches<Format: ProductFormat, let tokens: Int>(
         _: Format.Type, _: InlineArray<tokens, Void>.Type, _ rows: Int, _ token: Int, _ stretch: Int
     ) {

@@ -9,7 +9,7 @@ import SIMDIntrinsics
 /// Bytes ahead of the first products with a panel that memory is asked for. The processor's own prefetcher
 /// stops at each page of 4 KiB; asking 4 to 8 KiB ahead read Q4_K 1.8 times as fast for a lone token with one
 /// thread of an EPYC of family 26 and 1.5 times with two (Benchmarks/kernels.c), 2 and 16 KiB less. Asked for by
-/// the first tile of many, two threads were 2 to 3 times as fast with 2 to 12 tokens, and 1.15 times with 115.
+/// the first tile of many, two threads took Q4_K 1.8 to 2.7 times as fast with 2 to 12 tokens, 1.14 times with 115.
 private let prefetchDistance = 8192
 
 extension PackedFormat {
