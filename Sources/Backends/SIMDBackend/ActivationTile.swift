@@ -2,7 +2,7 @@
 // (largest magnitude / 127, rounded to nearest even), made once per op whatever the weights.
 //
 // Tokens are grouped in tiles, so that a kernel reaches all tokens of a tile at constant offsets. A
-// tile is, block after block, one record for each of its tokens: 32 bytes; the scale; minus the sum
+// tile (the largest: each of its two parts) is, block after block, one record for each of its tokens: 32 bytes; the scale; minus the sum
 // of the bytes, over 32, over the first and over the second 16 columns, times 128 where zeroIs128 (a
 // weight's zero point times the sum starts the integer accumulator); scale * sum (a weight's
 // minimum takes that). A record depends on its own token only, never on the tile's size.
@@ -24,6 +24,29 @@ enum Tile {
         if remaining >= 8 { return 8 }
         if remaining >= 4 { return 4 }
         return remaining >= 2 ? 2 : 1
+    }
+
+    /// Tokens of a part of such a tile.
+    @inline(__always) static func part(of size: Int) -> Int { size == largestTile ? tilePart : size }
+}
+
+/// The records of one block of a tile.
+struct TileBlock {
+    /// Those of the tile's first part, and how far on the second's lie.
+    var records: UnsafeRawPointer
+    let span: Int
+
+    @inline(__always) func float(_ field: Int, _ token: Int) -> Float { load(field, token) }
+    @inline(__always) func int(_ field: Int, _ token: Int) -> Int32 { load(field, token) }
+
+    @inline(__always) var secondPart: TileBlock { TileBlock(records: records + span, span: 0) }
+
+    @inline(__always) private func load<Value: BitwiseCopyable>(_ field: Int, _ token: Int) -> Value {
+        let part =
+            token < tilePart
+            ? records + token * Tile.bytesPerToken
+            : records + span + (token - tilePart) * Tile.bytesPerToken
+        return part.loadUnaligned(fromByteOffset: field, as: Value.self)
     }
 }
 
@@ -85,22 +108,24 @@ struct Activations {
     private func quantize(_ token: Int, _ worker: Int) {
         let row = normalizedRow(token, worker)
         let (first, size) = tile(of: token)
-        var records = tile(at: first) + Tile.bytesPerToken * (token - first)
+        let part = Tile.part(of: size)
+        let place = token - first
+        var records = tile(at: first + place / part * part) + Tile.bytesPerToken * (place % part)
         var index = 0
         while index < blocks {
             let source = row + 32 * index
             if blocks - index >= lanes {
-                quantizeBlocks(BlocksOfLanes.self, source, records, Tile.blockBytes(size))
+                quantizeBlocks(BlocksOfLanes.self, source, records, Tile.blockBytes(part))
                 index += lanes
-                records += lanes * Tile.blockBytes(size)
+                records += lanes * Tile.blockBytes(part)
             } else if blocks - index >= 4 {
-                quantizeBlocks(InlineArray<4, Void>.self, source, records, Tile.blockBytes(size))
+                quantizeBlocks(InlineArray<4, Void>.self, source, records, Tile.blockBytes(part))
                 index += 4
-                records += 4 * Tile.blockBytes(size)
+                records += 4 * Tile.blockBytes(part)
             } else {
-                quantizeBlocks(InlineArray<1, Void>.self, source, records, Tile.blockBytes(size))
+                quantizeBlocks(InlineArray<1, Void>.self, source, records, Tile.blockBytes(part))
                 index += 1
-                records += Tile.blockBytes(size)
+                records += Tile.blockBytes(part)
             }
         }
     }

@@ -10,40 +10,44 @@ struct GatedTask {
     var products: UnsafeMutablePointer<Float>
     var indices: Int
 
-    static let tileFloats = 2 * largestTile * lanes
+    static let tileFloats = 2 * partFloats
+    private static let partFloats = largestTile * panelsTogether * lanes
 
     func run(_ index: Int, _ worker: Int) {
         let first = index * linear.weights[0].panelsPerIndex
         let last = min(first + linear.weights[0].panelsPerIndex, linear.weights[0].packed.panels)
         let gate = products + worker * GatedTask.tileFloats
-        let up = gate + largestTile * lanes
+        let up = gate + GatedTask.partFloats
+        let together = min(linear.weights[0].panelsAtOnce, linear.weights[1].panelsAtOnce)
         var token = 0
         while token < linear.input.activations.tokens {
             let tokens = min(linear.tokensPerPass, linear.input.activations.tokens - token)
-            for panel in first..<last { run(panel, token, tokens, gate, up) }
+            for panel in Swift.stride(from: first, to: last, by: together) {
+                run(panel, min(together, last - panel), token, tokens, gate, up)
+            }
             token += tokens
         }
     }
 
     @inline(__always)
     private func run(
-        _ panel: Int, _ firstToken: Int, _ tokens: Int,
+        _ panel: Int, _ panels: Int, _ firstToken: Int, _ tokens: Int,
         _ gate: UnsafeMutablePointer<Float>, _ up: UnsafeMutablePointer<Float>
     ) {
+        let stride = panelsTogether * lanes
         let row = panel * lanes
-        let rows = min(lanes, linear.weights[0].packed.rows - row)
+        let rows = min(panels * lanes, linear.weights[0].packed.rows - row)
         var token = firstToken
         while token < firstToken + tokens {
             let size = Tile.size(remaining: linear.input.activations.tokens - token)
-            linear.multiplyTile(linear.weights[0], panel, token, size, rows, gate, lanes)
-            linear.multiplyTile(linear.weights[1], panel, token, size, rows, up, lanes)
+            linear.multiplyTile(linear.weights[0], panel, token, size, rows, gate, stride)
+            linear.multiplyTile(linear.weights[1], panel, token, size, rows, up, stride)
             for place in 0..<size {
-                let gated = multiply(gelu(loadFloats(gate + place * lanes)), loadFloats(up + place * lanes))
                 let target = output + (token + place) * outputStride + row
-                if rows == lanes {
-                    storeFloats(gated, target)
-                } else {
-                    storeFloats(gated, target, first: rows)
+                for part in Swift.stride(from: 0, to: rows, by: lanes) {
+                    let at = place * stride + part
+                    let gated = multiply(gelu(loadFloats(gate + at)), loadFloats(up + at))
+                    storeFloats(gated, target + part, first: min(lanes, rows - part))
                 }
             }
             token += size

@@ -46,14 +46,19 @@ struct LinearWeight {
         panelsPerIndex = 1
     }
 
+    /// Floating-point weights have panels in name only.
+    var panelsAtOnce: Int { panels == nil ? 1 : panelsTogether }
+
     /// Cuts the panels into pieces: at least eight for each thread, so that one that is held up leaves
     /// little behind, but none below the few microseconds beside which taking an index costs nothing.
     /// Half a megabyte at most: each piece begins with lines that nothing has asked for ahead of time.
+    /// Panels that are multiplied together stay together.
     mutating func share(from index: Int, tokens: Int, threads: Int) -> Int {
         firstIndex = index
         let bytes = max(1, packed.panelBytes * min(tokens, 8))
         let piece = min(max(bytes * packed.panels / (8 * threads), 1 &<< 15), 1 &<< 19)
-        panelsPerIndex = max(1, piece / bytes)
+        let together = tokens < largestTile ? 1 : panelsTogether
+        panelsPerIndex = max(1, piece / bytes / together) * together
         return index + (packed.panels + panelsPerIndex - 1) / panelsPerIndex
     }
 }
@@ -75,15 +80,17 @@ struct LinearTask {
         var token = 0
         while token < input.activations.tokens {
             let tokens = min(tokensPerPass, input.activations.tokens - token)
-            for panel in first..<last { multiply(weight, panel, token, tokens) }
+            for panel in stride(from: first, to: last, by: weight.panelsAtOnce) {
+                multiply(weight, panel, min(weight.panelsAtOnce, last - panel), token, tokens)
+            }
             token += tokens
         }
     }
 
     @inline(__always)
-    private func multiply(_ weight: LinearWeight, _ panel: Int, _ firstToken: Int, _ tokens: Int) {
+    private func multiply(_ weight: LinearWeight, _ panel: Int, _ panels: Int, _ firstToken: Int, _ tokens: Int) {
         let row = panel * lanes
-        let rows = min(lanes, weight.packed.rows - row)
+        let rows = min(panels * lanes, weight.packed.rows - row)
         if weight.panels == nil {
             multiplyTile(
                 weight, panel, firstToken, tokens, rows,
@@ -107,9 +114,12 @@ struct LinearTask {
         _ output: UnsafeMutablePointer<Float>, _ stride: Int
     ) {
         if let panels = weight.panels {
-            multiplyPanel(
-                panels + panel * weight.packed.panelBytes, weight.packed, input.activations.tile(at: token), tokens,
-                isFirst: token == 0, output, stride, rows)
+            _ = withFormat(
+                weight.packed.type,
+                PanelProduct(
+                    panels: panels + panel * weight.packed.panelBytes, weight: weight.packed,
+                    tile: input.activations.tile(at: token), tokens: tokens, isFirst: token == 0, output: output,
+                    outputStride: stride, rows: rows))
         } else {
             let pairs = weight.form == .brainFloats
             let values = pairs ? input.brainFloats : UnsafeRawPointer(input.floats)

@@ -65,3 +65,29 @@ enum FormatIQ4_XS: PackedFormat {
     @inline(__always) static var zeroShift: Int { 7 }
     @inline(__always) static var usesTable: Bool { true }
 }
+
+/// What is done with a packed format that only its type's number is known of.
+protocol FormatOperation {
+    associatedtype Result
+    func run<Format: PackedFormat>(_: Format.Type) -> Result
+}
+
+/// nil where the type is none that is packed.
+@inline(__always)
+func withFormat<Operation: FormatOperation>(_ type: UInt32, _ operation: Operation) -> Operation.Result? {
+    switch type {
+    case WeightType.q4_0: operation.run(FormatQ4_0.self)
+    case WeightType.q4_1: operation.run(FormatQ4_1.self)
+    case WeightType.q5_0: operation.run(FormatQ5_0.self)
+    case WeightType.q5_1: operation.run(FormatQ5_1.self)
+    case WeightType.q8_0: operation.run(FormatQ8_0.self)
+    case WeightType.q2_K: operation.run(FormatQ2_K.self)
+    case WeightType.q3_K: operation.run(FormatQ3_K.self)
+    case WeightType.q4_K: operation.run(FormatQ4_K.self)
+    case WeightType.q5_K: operation.run(FormatQ5_K.self)
+    case WeightType.q6_K: operation.run(FormatQ6_K.self)
+    case WeightType.iq4_NL: operation.run(FormatIQ4_NL.self)
+    case WeightType.iq4_XS: operation.run(FormatIQ4_XS.self)
+    default: nil
+    }
+}

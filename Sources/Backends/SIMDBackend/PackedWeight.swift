@@ -130,6 +130,14 @@ extension PackedFormat {
     }
 }
 
+private struct Packing: FormatOperation {
+    var run: UnsafePointer<cabochon_run>
+    var host: UnsafePointer<cabochon_host>
+    var weight: UnsafePointer<cabochon_weight>
+
+    func run<Format: PackedFormat>(_: Format.Type) -> UnsafeMutableRawPointer? { Format.pack(run, host, weight) }
+}
+
 @c(cabochon_simd_prepare_weight)
 public func prepareWeight(
     _ self_: UnsafeMutableRawPointer?, _ run: UnsafePointer<cabochon_run>?,
@@ -137,22 +145,9 @@ public func prepareWeight(
 ) -> Int32 {
     guard let self_, let run, let weight, let prepared else { return OpStatus.declined }
     let host = UnsafePointer(self_.assumingMemoryBound(to: cabochon_host.self))
-    let memory: UnsafeMutableRawPointer?
-    switch weight.pointee.type {
-    case WeightType.q4_0: memory = FormatQ4_0.pack(run, host, weight)
-    case WeightType.q4_1: memory = FormatQ4_1.pack(run, host, weight)
-    case WeightType.q5_0: memory = FormatQ5_0.pack(run, host, weight)
-    case WeightType.q5_1: memory = FormatQ5_1.pack(run, host, weight)
-    case WeightType.q8_0: memory = FormatQ8_0.pack(run, host, weight)
-    case WeightType.q2_K: memory = FormatQ2_K.pack(run, host, weight)
-    case WeightType.q3_K: memory = FormatQ3_K.pack(run, host, weight)
-    case WeightType.q4_K: memory = FormatQ4_K.pack(run, host, weight)
-    case WeightType.q5_K: memory = FormatQ5_K.pack(run, host, weight)
-    case WeightType.q6_K: memory = FormatQ6_K.pack(run, host, weight)
-    case WeightType.iq4_NL: memory = FormatIQ4_NL.pack(run, host, weight)
-    case WeightType.iq4_XS: memory = FormatIQ4_XS.pack(run, host, weight)
     // Floating-point weights are read as the file has them (FloatProduct.swift).
-    default: return OpStatus.declined
+    guard let memory = withFormat(weight.pointee.type, Packing(run: run, host: host, weight: weight)) else {
+        return OpStatus.declined
     }
     guard let memory else { return OpStatus.failed }
     prepared.pointee = memory

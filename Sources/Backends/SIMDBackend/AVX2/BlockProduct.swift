@@ -10,8 +10,12 @@ import SIMDIntrinsics
 let zeroIs128 = false
 
 /// Tokens of a full tile; sixteen registers hold no more sums.
+let panelsTogether = 1
 let largestTile = 4
 typealias LargestTile = InlineArray<4, Void>
+/// Tokens of a part of a full tile.
+let tilePart = 4
+typealias TilePart = InlineArray<4, Void>
 
 extension PackedFormat {
     /// Groups whose pairs, at most 2 * 127 * (2^bits - 1) each, add up below 32,768.
@@ -22,17 +26,28 @@ extension PackedFormat {
 }
 
 @inline(__always)
-func blockProducts<Format: PackedFormat, let tokens: Int>(
-    _: Format.Type, _ codes: UnsafeRawPointer, _ block: UnsafeRawPointer, first: Int, last: Int, negatedSum: Int
+func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
+) -> TileProducts<panels, tokens> {
+    var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
+    for panel in 0..<panels {
+        sums[panel] = panelProducts(block, panel, activations, first: first, last: last, negatedSum: negatedSum)
+    }
+    return sums
+}
+
+@inline(__always)
+private func panelProducts<Format: PackedFormat, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
 ) -> InlineArray<tokens, IntVector> {
     var sums = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
     let ones = _mm256_set1_epi16(1)
     if Format.hasWideCodes {
         for group in first..<last {
-            let weights = _mm256_xor_si256(Format.group(codes, group), _mm256_set1_epi8(-128))
+            let weights = _mm256_xor_si256(block.group(panel, group), _mm256_set1_epi8(-128))
             let magnitudes = _mm256_abs_epi8(weights)
             for token in 0..<tokens {
-                let signed = _mm256_sign_epi8(fourColumns(block, token, group), weights)
+                let signed = _mm256_sign_epi8(fourColumns(activations, token, group), weights)
                 let pairs = _mm256_maddubs_epi16(magnitudes, signed)
                 sums[token] = add(sums[token], _mm256_madd_epi16(pairs, ones))
             }
@@ -41,41 +56,40 @@ func blockProducts<Format: PackedFormat, let tokens: Int>(
     }
     if Format.zeroShift >= 0 {
         for token in 0..<tokens {
-            let sum = broadcast(
-                block.loadUnaligned(fromByteOffset: negatedSum + Tile.bytesPerToken * token, as: Int32.self))
+            let sum = broadcast(activations.int(negatedSum, token))
             sums[token] = shiftLanesLeft(sum, Format.zeroShift)
         }
     }
     // One call for each stretch: a loop over stretches would not be unrolled, and indices that are not
     // constants would put the sums in memory.
     let stretch = min(last - first, Format.groupsIn16Bits)
-    addStretch(Format.self, &sums, codes, block, first, stretch)
-    if first + stretch < last { addStretch(Format.self, &sums, codes, block, first + stretch, stretch) }
-    if first + 2 * stretch < last { addStretch(Format.self, &sums, codes, block, first + 2 * stretch, stretch) }
-    if first + 3 * stretch < last { addStretch(Format.self, &sums, codes, block, first + 3 * stretch, stretch) }
+    addStretch(block, panel, &sums, activations, first, stretch)
+    if first + stretch < last { addStretch(block, panel, &sums, activations, first + stretch, stretch) }
+    if first + 2 * stretch < last { addStretch(block, panel, &sums, activations, first + 2 * stretch, stretch) }
+    if first + 3 * stretch < last { addStretch(block, panel, &sums, activations, first + 3 * stretch, stretch) }
     return sums
 }
 
 /// As many groups as fit in 16-bit sums.
 @inline(__always)
 private func addStretch<Format: PackedFormat, let tokens: Int>(
-    _: Format.Type, _ sums: inout InlineArray<tokens, IntVector>, _ codes: UnsafeRawPointer,
-    _ block: UnsafeRawPointer, _ first: Int, _ count: Int
+    _ block: PanelBlock<Format>, _ panel: Int, _ sums: inout InlineArray<tokens, IntVector>, _ activations: TileBlock,
+    _ first: Int, _ count: Int
 ) {
     var pairs = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
     for group in first..<first + count {
-        let weights = Format.group(codes, group)
+        let weights = block.group(panel, group)
         for token in 0..<tokens {
             pairs[token] = _mm256_add_epi16(
-                pairs[token], _mm256_maddubs_epi16(weights, fourColumns(block, token, group)))
+                pairs[token], _mm256_maddubs_epi16(weights, fourColumns(activations, token, group)))
         }
     }
     for token in 0..<tokens { sums[token] = add(sums[token], _mm256_madd_epi16(pairs[token], _mm256_set1_epi16(1))) }
 }
 
 /// Four activations of a token in every lane.
-@inline(__always) func fourColumns(_ block: UnsafeRawPointer, _ token: Int, _ group: Int) -> IntVector {
-    broadcast(block.loadUnaligned(fromByteOffset: Tile.bytesPerToken * token + 4 * group, as: Int32.self))
+@inline(__always) func fourColumns(_ activations: TileBlock, _ token: Int, _ group: Int) -> IntVector {
+    broadcast(activations.int(4 * group, token))
 }
 
 /// Tokens that share a floating-point weight's vectors: four rows by two are eight accumulators.

@@ -5,45 +5,50 @@ import SIMDIntrinsics
 /// Codes may be any unsigned byte.
 let zeroIs128 = true
 
-/// Tokens of a full tile: twelve integer and twelve float accumulators leave eight registers.
+/// Tokens of a full tile: twelve integer and twelve float accumulators leave eight registers, for one panel
+/// by twelve or two panels by six.
+let panelsTogether = 2
 let largestTile = 12
 typealias LargestTile = InlineArray<12, Void>
+/// Tokens of a part of a full tile.
+let tilePart = 6
+typealias TilePart = InlineArray<6, Void>
 
-/// For each token of a tile, sum over `groups` of (code - zero) * activation in each row's lane.
+/// For each panel and each token of a tile, sum over `groups` of (code - zero) * activation in each row's lane.
 @inline(__always)
-func blockProducts<Format: PackedFormat, let tokens: Int>(
-    _: Format.Type, _ codes: UnsafeRawPointer, _ block: UnsafeRawPointer, first: Int, last: Int, negatedSum: Int
-) -> InlineArray<tokens, IntVector> {
-    var sums = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
+func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
+) -> TileProducts<panels, tokens> {
+    var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     if Format.zeroShift >= 0 {
         for token in 0..<tokens {
-            sums[token] = broadcast(
-                block.loadUnaligned(fromByteOffset: negatedSum + Tile.bytesPerToken * token, as: Int32.self))
+            let start = broadcast(activations.int(negatedSum, token))
+            for panel in 0..<panels { sums[panel][token] = start }
         }
     }
     // Four or eight groups, written out: the compiler leaves the loop of eight as a loop.
-    addGroup(Format.self, &sums, codes, block, first)
-    addGroup(Format.self, &sums, codes, block, first + 1)
-    addGroup(Format.self, &sums, codes, block, first + 2)
-    addGroup(Format.self, &sums, codes, block, first + 3)
+    addGroup(block, &sums, activations, first)
+    addGroup(block, &sums, activations, first + 1)
+    addGroup(block, &sums, activations, first + 2)
+    addGroup(block, &sums, activations, first + 3)
     if last - first == 8 {
-        addGroup(Format.self, &sums, codes, block, first + 4)
-        addGroup(Format.self, &sums, codes, block, first + 5)
-        addGroup(Format.self, &sums, codes, block, first + 6)
-        addGroup(Format.self, &sums, codes, block, first + 7)
+        addGroup(block, &sums, activations, first + 4)
+        addGroup(block, &sums, activations, first + 5)
+        addGroup(block, &sums, activations, first + 6)
+        addGroup(block, &sums, activations, first + 7)
     }
     return sums
 }
 
 @inline(__always)
-private func addGroup<Format: PackedFormat, let tokens: Int>(
-    _: Format.Type, _ sums: inout InlineArray<tokens, IntVector>, _ codes: UnsafeRawPointer,
-    _ block: UnsafeRawPointer, _ group: Int
+private func addGroup<Format: PackedFormat, let panels: Int, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ sums: inout TileProducts<panels, tokens>, _ activations: TileBlock, _ group: Int
 ) {
-    let weights = Format.group(codes, group)
+    var weights = InlineArray<panels, IntVector>(repeating: broadcast(Int32(0)))
+    for panel in 0..<panels { weights[panel] = block.group(panel, group) }
     for token in 0..<tokens {
-        let four = block.loadUnaligned(fromByteOffset: Tile.bytesPerToken * token + 4 * group, as: Int32.self)
-        sums[token] = _mm512_dpbusd_epi32(sums[token], weights, broadcast(four))
+        let four = broadcast(activations.int(4 * group, token))
+        for panel in 0..<panels { sums[panel][token] = _mm512_dpbusd_epi32(sums[panel][token], weights[panel], four) }
     }
 }
 

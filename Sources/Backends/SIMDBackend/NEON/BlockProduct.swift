@@ -7,31 +7,39 @@ import SIMDIntrinsics
 /// Codes are to be signed bytes.
 let zeroIs128 = false
 
-/// Tokens of a full tile: eight integer and eight float accumulators of 32 registers.
+/// Tokens of a full tile: eight integer and eight float accumulators of 32 registers, for one panel by eight or
+/// two panels by four.
+let panelsTogether = 2
 let largestTile = 8
 typealias LargestTile = InlineArray<8, Void>
+/// Tokens of a part of a full tile.
+let tilePart = 4
+typealias TilePart = InlineArray<4, Void>
 
 @inline(__always)
-func blockProducts<Format: PackedFormat, let tokens: Int>(
-    _: Format.Type, _ codes: UnsafeRawPointer, _ block: UnsafeRawPointer, first: Int, last: Int, negatedSum: Int
-) -> InlineArray<tokens, IntVector> {
-    var sums = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
+func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
+) -> TileProducts<panels, tokens> {
+    var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     let isWide = Format.Codes.bits == 8 || Format.usesTable
     if Format.zeroShift >= 0 && !isWide {
         for token in 0..<tokens {
-            let sum = broadcast(
-                block.loadUnaligned(fromByteOffset: negatedSum + Tile.bytesPerToken * token, as: Int32.self))
-            sums[token] = shiftLanesLeft(sum, Format.zeroShift)
+            let start = shiftLanesLeft(broadcast(activations.int(negatedSum, token)), Format.zeroShift)
+            for panel in 0..<panels { sums[panel][token] = start }
         }
     }
     for group in first..<last {
-        var weights = Format.group(codes, group)
-        if isWide { weights ^= IntVector(repeating: Int32(bitPattern: 0x8080_8080)) }
+        var weights = InlineArray<panels, IntVector>(repeating: broadcast(Int32(0)))
+        for panel in 0..<panels {
+            weights[panel] = block.group(panel, group)
+            if isWide { weights[panel] ^= IntVector(repeating: Int32(bitPattern: 0x8080_8080)) }
+        }
         for token in 0..<tokens {
-            let four = broadcast(
-                block.loadUnaligned(fromByteOffset: Tile.bytesPerToken * token + 4 * group, as: Int32.self))
-            sums[token] = vdotq_s32(
-                sums[token], unsafeBitCast(weights, to: SIMD16<Int8>.self), unsafeBitCast(four, to: SIMD16<Int8>.self))
+            let four = unsafeBitCast(broadcast(activations.int(4 * group, token)), to: SIMD16<Int8>.self)
+            for panel in 0..<panels {
+                sums[panel][token] = vdotq_s32(
+                    sums[panel][token], unsafeBitCast(weights[panel], to: SIMD16<Int8>.self), four)
+            }
         }
     }
     return sums
