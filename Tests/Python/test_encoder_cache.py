@@ -112,3 +112,30 @@ def test_an_encoder_in_a_file_takes_little_memory(tmp_path):
         sae.encode(rows)
         assert resident("RssAnon") - anonymous < 48
         assert resident("RssFile") - mapped < 100
+
+
+@pytest.mark.parametrize("element", [np.float32, np.float16])
+def test_reconstructions_from_a_large_decoder_take_little_memory(tmp_path, element):
+    # 268 MB of rows, in the dictionary's own file or, of another type, in the cache's. A transcoder's encoder is small.
+    width, size, rows = 16384, 4096, 64
+    rng = np.random.default_rng(15)
+    decoder = rng.standard_normal((width, size), np.float32).astype(element)
+    bias = rng.standard_normal(size).astype(np.float32)
+    np.savez(
+        tmp_path / "params.npz", W_enc=np.zeros((16, width), np.float32), W_dec=decoder, b_dec=bias,
+        b_enc=np.zeros(width, np.float32), threshold=np.ones(width, np.float32),
+    )  # fmt: skip
+    sae = cabochon.SAE(tmp_path / "params.npz", "transcoder", 0, threads=2, cache=tmp_path / "cache")
+    before = resident("RssFile")
+    indices = np.stack([np.sort(rng.choice(width, 200, replace=False)) for _ in range(rows)])
+    values = rng.standard_normal((rows, 200), np.float32)
+    features = cabochon.Features(
+        indptr=np.arange(rows + 1) * 200, indices=indices.ravel().astype(np.uint32), values=values.ravel(),
+        excluded=np.zeros(rows, bool), width=width,
+    )  # fmt: skip
+    found = sae.decode(features)
+    assert resident("RssFile") - before < 60
+    want = np.zeros((rows, size), np.float32)
+    for place in range(200):  # ascending features, one after another, then the bias
+        want += values[:, place, None] * decoder[indices[:, place]].astype(np.float32)
+    np.testing.assert_array_equal(found, want + bias)

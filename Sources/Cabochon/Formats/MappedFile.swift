@@ -72,4 +72,19 @@ public final class MappedFile: @unchecked Sendable {
         guard !isCopy, let base = bytes.baseAddress, !range.isEmpty else { return }
         cabochon_shim_forget_pages(base + range.lowerBound, range.count)
     }
+
+    /// A fault maps sixteen pages, or as much of the file as the kernel has cached in one piece, at most two
+    /// megabytes: those before and behind the pages that are touched come with them.
+    private static let mappedByteCount = 2 << 20
+
+    /// Forgets the pages of some rows, and those around them that came with them.
+    ///
+    /// - Parameters:
+    ///   - rowByteCount: of one row.
+    ///   - section: the bytes of all rows; none outside are forgotten.
+    func forgetRows(_ rows: Range<Int>, of rowByteCount: Int, in section: Range<Int>) {
+        let first = section.lowerBound + rows.lowerBound * rowByteCount - Self.mappedByteCount
+        let end = section.lowerBound + rows.upperBound * rowByteCount + Self.mappedByteCount
+        forgetPages((first..<end).clamped(to: section))
+    }
 }

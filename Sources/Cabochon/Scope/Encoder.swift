@@ -51,16 +51,12 @@ final class Encoder: @unchecked Sendable {
         screen = layout.hasCodes ? FeatureScreen(base, layout, center: center) : nil
     }
 
-    /// A fault maps sixteen pages, or as much of the file as the kernel has cached in one piece, at most two
-    /// megabytes: those before and behind the pages that are touched come with them.
-    private static let mappedByteCount = 2 << 20
+    /// The file it stands in; nil in memory.
+    var file: MappedFile? { owner as? MappedFile }
 
     /// Gives back the pages that hold rows of these features, if they are a file's.
     func forget(_ features: Range<Int>) {
-        guard forgetsRows, let mapped = owner as? MappedFile else { return }
-        let row = stride * MemoryLayout<Float>.stride
-        let first = max(layout.rows, layout.rows + features.lowerBound * row - Self.mappedByteCount)
-        let end = min(layout.codes, layout.rows + features.upperBound * row + Self.mappedByteCount)
-        mapped.forgetPages(first..<end)
+        guard forgetsRows else { return }
+        file?.forgetRows(features, of: stride * MemoryLayout<Float>.stride, in: layout.rows..<layout.codes)
     }
 }

@@ -106,6 +106,7 @@ public final class FeatureAtlas {
                 try sae.check(feature: feature)
                 sae.decoder.copy(feature, into: rows.pointer + row * sae.outputSize)
             }
+            sae.decoder.forget(0..<sae.width)
             try pass.head(residual: UnsafePointer(rows.pointer), rows: some.count, into: logits.pointer)
             for row in 0..<some.count {
                 let values = UnsafeBufferPointer(start: logits.pointer + row * width, count: width)
@@ -137,6 +138,7 @@ public final class FeatureAtlas {
         for (row, feature) in features.enumerated() {
             let target = directions.pointer + row * size
             sae.decoder.copy(feature, into: target)
+            sae.decoder.forget(feature..<feature + 1)
             var square: Float = 0
             for i in 0..<size { square += target[i] * target[i] }
             if square > 0 { for i in 0..<size { target[i] /= square.squareRoot() } }

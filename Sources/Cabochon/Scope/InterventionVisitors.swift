@@ -38,7 +38,7 @@ final class InterventionVisitors {
         for sae in interventions.splice {
             let splice = try Splice(sae, model: model)
             visitors.add(at: sae.site) { rows throws(CabochonError) in try splice.read(rows) }
-            visitors.add(at: sae.outputSite) { rows throws(CabochonError) in splice.write(rows) }
+            visitors.add(at: sae.outputSite) { rows throws(CabochonError) in try splice.write(rows) }
         }
         for edit in edits {
             let scale = edit.steer.sae.outputFactor(in: model)
@@ -171,13 +171,15 @@ private final class Splice {
         }
     }
 
-    func write(_ rows: SiteRows) {
+    func write(_ rows: SiteRows) throws(CabochonError) {
         guard let features else { return }
-        for token in 0..<rows.tokens where rows.batch.tokens[token] != bos {
-            let row = rows.values + token * rows.stride
-            sae.decode(
-                features, row: token, input: input.map { UnsafePointer($0.pointer + token * sae.inputSize) }, into: row)
-            if outputFactor != 1 { for i in 0..<rows.width { row[i] *= outputFactor } }
+        let isReplaced = { (token: Int) in rows.batch.tokens[token] != self.bos }
+        try sae.decode(
+            features, input: input.map { UnsafePointer($0.pointer) }, into: rows.values, stride: rows.stride, on: pool,
+            included: isReplaced)
+        guard outputFactor != 1 else { return }
+        for token in 0..<rows.tokens where isReplaced(token) {
+            for i in 0..<rows.width { rows.values[token * rows.stride + i] *= outputFactor }
         }
     }
 }

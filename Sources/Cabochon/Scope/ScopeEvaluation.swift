@@ -86,16 +86,17 @@ public final class ScopeEvaluation {
 
     private func measure(_ features: Features, source: Buffer<Float>, target: Buffer<Float>) throws(CabochonError) {
         let size = sae.outputSize
-        let row = try Buffer<Float>(count: size, for: "a reconstruction")
+        let rebuilt = try Buffer<Float>(count: features.rowCount * size, for: "reconstructions")
+        try sae.decode(
+            features, input: UnsafePointer(source.pointer), into: rebuilt.pointer, stride: size, on: model.engine.pool
+        ) { features.excluded[$0] == 0 }
         let factor = sae.outputFactor(in: model)
         for token in 0..<features.rowCount where features.excluded[token] == 0 {
-            sae.decode(
-                features, row: token, input: UnsafePointer(source.pointer + token * sae.inputSize), into: row.pointer)
             tokens += 1
             active += features.offsets[token + 1] - features.offsets[token]
             for i in 0..<size {
                 let value = Double(target.pointer[token * size + i])
-                let difference = value - Double(row.pointer[i] * factor)
+                let difference = value - Double(rebuilt.pointer[token * size + i] * factor)
                 residualSquares += difference * difference
                 squares += value * value
                 sums[i] += value

@@ -31,20 +31,52 @@ extension SparseAutoencoder {
                 )
             }
         }
-        let target = base
-        engine.pool.forEach(features.rowCount) { [self] row, _ in
-            let input = input?.baseAddress.map { $0 + row * inputSize }
-            decode(features, row: row, input: input, into: target + row * outputSize)
+        try decode(features, input: input?.baseAddress, into: base, stride: outputSize, on: engine.pool) { _ in true }
+    }
+
+    /// Reconstructions of a batch, each in a fixed order: features ascending, then the bias, then the skip
+    /// connection. Blocks of the decoder go by one after the other, and all rows read theirs of it.
+    ///
+    /// - Parameters:
+    ///   - input: [rows, inputSize], for the skip connection.
+    ///   - output: rows, `stride` apart.
+    ///   - pool: the threads; inside a forward pass the model's own, which are awake.
+    ///   - included: whether a row is reconstructed; the others' output stays as it is.
+    func decode(
+        _ features: Features, input: UnsafePointer<Float>?, into output: UnsafeMutablePointer<Float>, stride: Int,
+        on pool: ThreadPool, included: (Int) -> Bool
+    ) throws(CabochonError) {
+        // Where each row's next feature is.
+        let next = try Buffer<Int>(count: features.rowCount, for: "a reconstruction")
+        var rows: [Int] = []
+        for row in 0..<features.rowCount where included(row) {
+            rows.append(row)
+            next.pointer[row] = features.offsets[row]
+            (output + row * stride).update(repeating: 0, count: outputSize)
+        }
+        let included = rows
+        for first in Swift.stride(from: 0, to: width, by: decoder.block) {
+            let end = min(width, first + decoder.block)
+            pool.forEach(included.count) { [self] index, _ in
+                let row = included[index]
+                var index = next.pointer[row]
+                while index < features.offsets[row + 1], features.indices[index] < end {
+                    decoder.add(
+                        Int(features.indices[index]), scale: features.values[index], to: output + row * stride)
+                    index += 1
+                }
+                next.pointer[row] = index
+            }
+            decoder.forget(first..<end)
+        }
+        pool.forEach(included.count) { [self] index, _ in
+            let row = included[index]
+            finish(output + row * stride, input: input.map { UnsafePointer($0 + row * inputSize) })
         }
     }
 
-    /// One row, in a fixed order: features ascending, then the bias, then the skip connection.
-    func decode(_ features: Features, row: Int, input: UnsafePointer<Float>?, into output: UnsafeMutablePointer<Float>)
-    {
-        for i in 0..<outputSize { output[i] = 0 }
-        for index in features.offsets[row]..<features.offsets[row + 1] {
-            decoder.add(Int(features.indices[index]), scale: features.values[index], to: output)
-        }
+    /// The bias and the skip connection.
+    private func finish(_ output: UnsafeMutablePointer<Float>, input: UnsafePointer<Float>?) {
         for i in 0..<outputSize { output[i] += decoderBias.pointer[i] }
         guard let skip, let input else { return }
         for column in 0..<inputSize {

@@ -180,57 +180,6 @@ public final class SparseAutoencoder: Sendable {
     }
 }
 
-/// The decoder, one row per feature: where the file holds that in float32, there.
-final class DecoderRows: Sendable {
-    let size: Int
-    private let tensor: FloatTensor
-    private let encoder: Encoder
-    private let converted: Buffer<Float>?
-
-    /// - Parameters:
-    ///   - tensor: [width, size], checked, in either order.
-    ///   - encoder: which may hold the decoder's rows as well.
-    init(_ tensor: FloatTensor, laidOut encoder: Encoder, width: Int, size: Int) throws(CabochonError) {
-        self.size = size
-        self.tensor = tensor
-        self.encoder = encoder
-        converted =
-            tensor.holdsFloatRows || encoder.decoder != nil
-            ? nil : try tensor.floats(for: "the decoder of \(tensor.label)")
-    }
-
-    /// One row's bytes, at any alignment.
-    private func row(_ feature: Int) -> UnsafeRawPointer? {
-        if let laidOut = encoder.decoder { return UnsafeRawPointer(laidOut + feature * size) }
-        if let converted { return UnsafeRawPointer(converted.pointer + feature * size) }
-        return tensor.bytes.baseAddress.map { $0 + feature * size * MemoryLayout<Float>.stride }
-    }
-
-    /// output += scale * row
-    func add(_ feature: Int, scale: Float, to output: UnsafeMutablePointer<Float>) {
-        guard let row = row(feature) else { return }
-        for i in 0..<size { output[i] += scale * row.loadUnaligned(fromByteOffset: i * 4, as: Float.self) }
-    }
-
-    /// row · vector, and row · row.
-    func products(_ feature: Int, with vector: UnsafePointer<Float>) -> (product: Float, square: Float) {
-        guard let row = row(feature) else { return (0, 0) }
-        var product: Float = 0
-        var square: Float = 0
-        for i in 0..<size {
-            let value = row.loadUnaligned(fromByteOffset: i * 4, as: Float.self)
-            product += value * vector[i]
-            square += value * value
-        }
-        return (product, square)
-    }
-
-    func copy(_ feature: Int, into output: UnsafeMutablePointer<Float>) {
-        guard let row = row(feature) else { return }
-        UnsafeMutableRawPointer(output).copyMemory(from: row, byteCount: size * 4)
-    }
-}
-
 extension ThreadPool {
     /// Calls `body(index, worker)` once for each index below `count`, on all threads.
     func forEach(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
