@@ -440,8 +440,9 @@ typedef struct cabochon_sae_options {
     /* The folder of files that hold encoders, laid out for encoding: 5 bytes a number, 755 MB for
      * 65,536 features of 2,304. They are mapped: their pages are the file cache's, which the system
      * takes back when memory is short, not memory of the process; a later load of the same unchanged
-     * dictionary finds its file. They may be deleted at any time. A folder that is given is made if
-     * need be. NULL: encoders below 32 MB stand in memory, others in files of
+     * dictionary finds its file. A decoder that the dictionary's own file has deflated, or not as
+     * float32 rows, stands in it as well. They may be deleted at any time. A folder that is given is
+     * made if need be. NULL: encoders below 32 MB stand in memory, others in files of
      * $XDG_CACHE_HOME/cabochon/encoders or $HOME/.cache/cabochon/encoders, and in memory as well
      * where no file can be made there. */
     const char *cache;

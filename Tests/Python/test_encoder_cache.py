@@ -1,5 +1,8 @@
 """Encoders in files: where they stand, what they cost, and that a damaged one is never believed."""
 
+import os
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -139,3 +142,66 @@ def test_reconstructions_from_a_large_decoder_take_little_memory(tmp_path, eleme
     for place in range(200):  # ascending features, one after another, then the bias
         want += values[:, place, None] * decoder[indices[:, place]].astype(np.float32)
     np.testing.assert_array_equal(found, want + bias)
+
+
+def damage(path, *names):
+    """Other bits in the middle of what the archive holds of these arrays; its directory, size and time stay."""
+    times = os.stat(path)
+    with zipfile.ZipFile(path) as archive:
+        members = [archive.getinfo(f"{name}.npy") for name in names]
+    data = bytearray(path.read_bytes())
+    for member in members:
+        data[member.header_offset + member.compress_size // 2] ^= 0xFF
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.fixture
+def deflated(tmp_path):
+    """Two deflated dictionaries, the same ones stored, and inputs."""
+    rng, encoder, x = gaussian(16, 700, 300, 40)
+    paths = []
+    for name, factor in (("one", 1), ("two", -1)):
+        arrays = dict(
+            W_enc=np.ascontiguousarray(encoder.T) * factor, W_dec=rng.standard_normal((700, 300), np.float32),
+            b_enc=np.zeros(700, np.float32), b_dec=x.mean(0), threshold=np.full(700, 1.5, np.float32),
+        )  # fmt: skip
+        np.savez(tmp_path / f"{name}-stored.npz", **arrays)
+        np.savez_compressed(tmp_path / f"{name}.npz", **arrays)
+        paths += [tmp_path / f"{name}.npz", tmp_path / f"{name}-stored.npz"]
+    return paths, x
+
+
+def same_dictionary(found, stored, x):
+    want = cabochon.SAE(stored, "res", 0, cache=False)
+    same(found.encode(x), want.encode(x))
+    np.testing.assert_array_equal(found.decode(want.encode(x)), want.decode(want.encode(x)))
+    np.testing.assert_array_equal(found.direction(699), want.direction(699))
+
+
+def test_a_deflated_dictionary_is_inflated_by_the_first_load_alone(deflated, tmp_path):
+    (path, stored, *_), x = deflated
+    cache = tmp_path / "cache"
+    same_dictionary(cabochon.SAE(path, "res", 0, cache=False), stored, x)
+    same_dictionary(cabochon.SAE(path, "res", 0, cache=cache), stored, x)
+    # Whoever inflates either matrix now finds another checksum.
+    damage(path, "W_enc", "W_dec")
+    same_dictionary(cabochon.SAE(path, "res", 0, cache=cache), stored, x)
+    with pytest.raises(cabochon.Error) as failure:
+        cabochon.SAE(path, "res", 0, cache=False)
+    assert failure.value.code == "invalid_file" and "W_" in failure.value.message
+
+
+def test_a_deflated_dictionary_is_inflated_again_where_its_file_in_the_cache_cannot_be_used(deflated, tmp_path):
+    (path, stored, other, other_stored), x = deflated
+    cache = tmp_path / "cache"
+    cabochon.SAE(path, "res", 0, cache=cache)
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    for part in (whole[:-4096], whole[:100], whole + bytes(4096), b""):
+        file.write_bytes(part)
+        same_dictionary(cabochon.SAE(path, "res", 0, cache=cache), stored, x)
+        assert file.read_bytes() == whole
+    os.replace(other, path)
+    same_dictionary(cabochon.SAE(path, "res", 0, cache=cache), other_stored, x)
+    assert file.read_bytes() != whole and len(list(cache.iterdir())) == 1

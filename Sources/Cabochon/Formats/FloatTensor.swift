@@ -71,12 +71,7 @@ struct FloatTensor: @unchecked Sendable {
         label: String, element: Element, shape: [Int], isColumnMajor: Bool, bytes: UnsafeRawBufferPointer,
         owner: AnyObject, file: MappedFile?
     ) throws(CabochonError) {
-        var needed = element.byteCount
-        for dimension in shape { needed = try Checked.multiply(needed, dimension, label) }
-        guard needed == bytes.count else {
-            throw CabochonError(
-                .invalidFile, "\(label): shape \(shape) takes \(needed) bytes, but there are \(bytes.count)")
-        }
+        try Self.check(shape, of: element, takes: bytes.count, label: label)
         self.label = label
         self.element = element
         self.shape = shape
@@ -84,6 +79,16 @@ struct FloatTensor: @unchecked Sendable {
         self.bytes = bytes
         self.owner = owner
         self.file = file
+    }
+
+    /// - Throws: `.invalidFile` if that many bytes are not what `shape` takes.
+    static func check(_ shape: [Int], of element: Element, takes byteCount: Int, label: String) throws(CabochonError) {
+        var needed = element.byteCount
+        for dimension in shape { needed = try Checked.multiply(needed, dimension, label) }
+        guard needed == byteCount else {
+            throw CabochonError(
+                .invalidFile, "\(label): shape \(shape) takes \(needed) bytes, but there are \(byteCount)")
+        }
     }
 
     /// Elements `first ..< first + count` in stored order, as float32. The range must lie in the tensor.

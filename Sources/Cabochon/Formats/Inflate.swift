@@ -8,6 +8,8 @@ struct Inflate {
     private var reader: BitReader
     private let output: UnsafeMutableRawBufferPointer
     private var written = 0
+    /// Whether a full output ends it.
+    private let isBeginning: Bool
 
     /// Fills `output` with what `bytes` hold, no more and no less.
     ///
@@ -15,11 +17,36 @@ struct Inflate {
     static func inflate(
         _ bytes: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer, name: String
     ) throws(CabochonError) {
-        var state = Inflate(reader: BitReader(bytes: bytes, name: name), output: output)
+        var state = Inflate(reader: BitReader(bytes: bytes, name: name), output: output, isBeginning: false)
         while try !state.readBlock() {}
         guard state.written == output.count else {
             throw state.reader.invalid("\(state.written) bytes come out, where \(output.count) were announced")
         }
+    }
+
+    /// Fills `output` with the first of what `bytes` hold, and reads no further.
+    ///
+    /// - Throws: `.invalidFile` with `name` for bytes that break the format before, or hold less.
+    static func inflateBeginning(
+        of bytes: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer, name: String
+    ) throws(CabochonError) {
+        var state = Inflate(reader: BitReader(bytes: bytes, name: name), output: output, isBeginning: true)
+        while state.written < output.count {
+            if try state.readBlock() { break }
+        }
+        guard state.written == output.count else {
+            throw state.reader.invalid("only \(state.written) bytes come out")
+        }
+    }
+
+    /// How many of `count` bytes are to be written.
+    private func room(for count: Int) throws(CabochonError) -> Int {
+        let room = output.count - written
+        guard count > room else { return count }
+        guard isBeginning else {
+            throw reader.invalid("more bytes come out than the \(output.count) that were announced")
+        }
+        return room
     }
 
     /// Returns whether it was the last block.
@@ -43,17 +70,17 @@ struct Inflate {
         guard length == ~complement & 0xffff else {
             throw reader.invalid("a stored block's length and its complement differ")
         }
-        guard length <= output.count - written else { throw overflow() }
-        let source = try reader.bytes(length)
-        UnsafeMutableRawBufferPointer(rebasing: output[written..<written + length]).copyMemory(from: source)
-        written += length
+        let wanted = try room(for: length)
+        let source = try reader.bytes(wanted)
+        UnsafeMutableRawBufferPointer(rebasing: output[written..<written + wanted]).copyMemory(from: source)
+        written += wanted
     }
 
     private mutating func readCompressed(literals: HuffmanCode, distances: HuffmanCode) throws(CabochonError) {
-        while true {
+        while !(isBeginning && written == output.count) {
             let symbol = try literals.decode(&reader)
             if symbol < 256 {
-                guard written < output.count else { throw overflow() }
+                _ = try room(for: 1)
                 output[written] = UInt8(truncatingIfNeeded: symbol)
                 written += 1
                 continue
@@ -65,9 +92,8 @@ struct Inflate {
             guard place < 30 else { throw reader.invalid("distance symbol \(place)") }
             let distance = Self.distanceBase[place] + (try reader.bits(Self.distanceBits[place]))
             guard distance <= written else { throw reader.invalid("a distance of \(distance) after \(written) bytes") }
-            guard length <= output.count - written else { throw overflow() }
             // One by one: source and destination may overlap, and then repeat.
-            for _ in 0..<length {
+            for _ in 0..<(try room(for: length)) {
                 output[written] = output[written - distance]
                 written += 1
             }
@@ -106,10 +132,6 @@ struct Inflate {
             try HuffmanCode(Array(lengths[..<literalCount]), reader),
             try HuffmanCode(Array(lengths[literalCount...]), reader)
         )
-    }
-
-    private func overflow() -> CabochonError {
-        reader.invalid("more bytes come out than the \(output.count) that were announced")
     }
 
     // RFC 1951, 3.2.5 and 3.2.6.

@@ -1,7 +1,8 @@
 // NPZFile.swift - numpy's .npz: a zip archive of .npy arrays.
 //
-// Format: numpy.lib.format, versions 1 to 3. Members are read when they are asked for: a stored
-// one is a view of the mapped file, a deflated one is inflated into memory, against its checksum.
+// Format: numpy.lib.format, versions 1 to 3. A stored member is a view of the mapped file. Of a
+// deflated one the header is read; who asks for its elements has all of it inflated into memory,
+// against its checksum.
 
 /// An opened .npz file. Safe to use from any thread.
 struct NPZFile: Sendable {
@@ -21,19 +22,37 @@ struct NPZFile: Sendable {
         member.name.hasSuffix(".npy") ? String(member.name.dropLast(4)) : member.name
     }
 
+    /// More bytes than any header of a few dimensions has.
+    private static let headerByteCount = 4096
+
     /// The array `name`; nil if there is none.
     ///
     /// - Throws: `.unsupported` for elements other than little-endian float16, float32 and float64.
-    func array(_ name: String) throws(CabochonError) -> FloatTensor? {
+    func array(_ name: String) throws(CabochonError) -> DeferredTensor? {
         guard let member = archive.members.first(where: { Self.name(of: $0) == name }) else { return nil }
         let label = "\(path): array '\(name)'"
         let stored = try archive.storedBytes(of: member)
         guard member.method == .deflated else {
-            return try Self.array(in: stored, label: label, owner: archive.file, file: archive.file)
+            let header = try NPYHeader(stored, label: label)
+            return DeferredTensor(try header.tensor(in: stored, label: label, owner: archive.file, file: archive.file))
         }
+        let beginning = try Buffer<UInt8>(count: min(member.size, Self.headerByteCount), for: label)
+        let bytes = UnsafeMutableRawBufferPointer(beginning.elements)
+        try Inflate.inflateBeginning(of: stored, into: bytes, name: label)
+        let header = try NPYHeader(UnsafeRawBufferPointer(bytes), label: label)
+        try FloatTensor.check(header.shape, of: header.element, takes: member.size - header.byteCount, label: label)
+        return DeferredTensor(
+            label: label, element: header.element, shape: header.shape, isColumnMajor: header.isColumnMajor,
+            file: archive.file
+        ) { [self] () throws(CabochonError) in try inflate(member, header, label) }
+    }
+
+    private func inflate(_ member: ZipArchive.Member, _ header: NPYHeader, _ label: String) throws(CabochonError)
+        -> FloatTensor
+    {
         let memory = try Buffer<UInt8>(count: member.size, for: label)
         let bytes = UnsafeMutableRawBufferPointer(memory.elements)
-        try Inflate.inflate(stored, into: bytes, name: label)
+        try Inflate.inflate(try archive.storedBytes(of: member), into: bytes, name: label)
         var crc = CRC32()
         crc.update(UnsafeRawBufferPointer(bytes))
         let checksum = crc.value
@@ -41,12 +60,20 @@ struct NPZFile: Sendable {
             throw CabochonError(
                 .invalidFile, "\(label): its checksum is \(checksum), the archive's directory says \(member.checksum)")
         }
-        return try Self.array(in: UnsafeRawBufferPointer(bytes), label: label, owner: memory, file: nil)
+        return try header.tensor(in: UnsafeRawBufferPointer(bytes), label: label, owner: memory, file: nil)
     }
+}
 
-    private static func array(
-        in bytes: UnsafeRawBufferPointer, label: String, owner: AnyObject, file: MappedFile?
-    ) throws(CabochonError) -> FloatTensor {
+/// What stands before the elements of a .npy file: a magic, a version and a Python literal with three known keys.
+private struct NPYHeader: Sendable {
+    let element: FloatTensor.Element
+    let shape: [Int]
+    let isColumnMajor: Bool
+    /// Where the elements begin.
+    let byteCount: Int
+
+    /// - Parameter bytes: the file, or a beginning of it that holds the header.
+    init(_ bytes: UnsafeRawBufferPointer, label: String) throws(CabochonError) {
         var reader = ByteReader(bytes, name: label)
         guard try reader.take(6, "the magic").elementsEqual([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]) else {
             throw reader.invalid("no .npy array", at: 0)
@@ -59,29 +86,36 @@ struct NPZFile: Sendable {
         case 2, 3: length = Int(try reader.read(UInt32.self, "the header's length"))
         default: throw CabochonError(.unsupported, "\(label): .npy version \(version); 1 to 3 can be read")
         }
-        let header = try NPYHeader(try reader.take(length, "the header"), label: label)
-        let element: FloatTensor.Element
-        switch header.descriptor {
+        let dictionary = try NPYDictionary(try reader.take(length, "the header"), label: label)
+        switch dictionary.descriptor {
         case "<f4": element = .f32
         case "<f2": element = .f16
         case "<f8": element = .f64
         default:
             throw CabochonError(
-                .unsupported, "\(label): elements of type '\(header.descriptor)'; '<f2', '<f4' and '<f8' can be read")
+                .unsupported,
+                "\(label): elements of type '\(dictionary.descriptor)'; '<f2', '<f4' and '<f8' can be read")
         }
-        guard !header.isFortranOrder || header.shape.count <= 2 else {
+        shape = dictionary.shape
+        guard !dictionary.isFortranOrder || shape.count <= 2 else {
             throw CabochonError(
-                .unsupported, "\(label): \(header.shape.count) dimensions in Fortran order; save it in C order")
+                .unsupported, "\(label): \(shape.count) dimensions in Fortran order; save it in C order")
         }
-        let data = try reader.take(reader.remaining, "the elements")
-        return try FloatTensor(
-            label: label, element: element, shape: header.shape,
-            isColumnMajor: header.isFortranOrder && header.shape.count == 2, bytes: data, owner: owner, file: file)
+        isColumnMajor = dictionary.isFortranOrder && shape.count == 2
+        byteCount = bytes.count - reader.remaining
+    }
+
+    /// - Parameter bytes: the whole file, which began with the bytes that this was read from.
+    func tensor(
+        in bytes: UnsafeRawBufferPointer, label: String, owner: AnyObject, file: MappedFile?
+    ) throws(CabochonError) -> FloatTensor {
+        try FloatTensor(
+            label: label, element: element, shape: shape, isColumnMajor: isColumnMajor,
+            bytes: UnsafeRawBufferPointer(rebasing: bytes[byteCount...]), owner: owner, file: file)
     }
 }
 
-/// The dictionary of a .npy header: a Python literal with three known keys.
-private struct NPYHeader {
+private struct NPYDictionary {
     private(set) var descriptor = ""
     private(set) var isFortranOrder = false
     private(set) var shape: [Int] = []

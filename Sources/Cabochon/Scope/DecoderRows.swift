@@ -8,12 +8,17 @@
 final class DecoderRows: Sendable {
     let size: Int
     private let width: Int
-    private let tensor: FloatTensor
-    private let encoder: Encoder
-    private let converted: Buffer<Float>?
+    private let rows: Rows
     /// What the rows are read from, if it is a file; where they lie in it.
     private let file: MappedFile?
     private let section: Range<Int>
+
+    private enum Rows: Sendable {
+        case laidOut(Encoder)
+        /// Float32, row after row.
+        case tensor(FloatTensor)
+        case converted(Buffer<Float>)
+    }
 
     /// Features whose rows are read together before `forget`.
     var block: Int { forgetsRows ? max(1, Self.blockByteCount / rowByteCount) : width }
@@ -26,26 +31,34 @@ final class DecoderRows: Sendable {
     private var forgetsRows: Bool { file != nil && section.count > Self.residentByteCount }
 
     /// - Parameters:
-    ///   - tensor: [width, size], checked, in either order.
+    ///   - stored: [width, size], checked, in either order.
     ///   - encoder: which may hold the decoder's rows as well.
-    init(_ tensor: FloatTensor, laidOut encoder: Encoder, width: Int, size: Int) throws(CabochonError) {
+    /// - Throws: `.invalidFile`, `.outOfMemory`.
+    init(_ stored: DeferredTensor, laidOut encoder: Encoder, width: Int, size: Int) throws(CabochonError) {
         self.size = size
         self.width = width
-        self.tensor = tensor
-        self.encoder = encoder
-        converted =
-            tensor.holdsFloatRows || encoder.decoder != nil
-            ? nil : try tensor.floats(for: "the decoder of \(tensor.label)")
-        let start = encoder.decoder == nil ? tensor.fileOffset ?? 0 : encoder.layout.decoder
-        file = encoder.decoder != nil ? encoder.file : tensor.holdsFloatRows ? tensor.file : nil
+        let start: Int
+        if encoder.decoder != nil {
+            rows = .laidOut(encoder)
+            (file, start) = (encoder.file, encoder.layout.decoder)
+        } else {
+            let tensor = try stored.tensor()
+            let isUsable = tensor.holdsFloatRows
+            rows = isUsable ? .tensor(tensor) : .converted(try tensor.floats(for: "the decoder of \(tensor.label)"))
+            (file, start) = (isUsable ? tensor.file : nil, tensor.fileOffset ?? 0)
+        }
         section = start..<start + width * size * MemoryLayout<Float>.stride
     }
 
     /// One row's bytes, at any alignment.
     private func row(_ feature: Int) -> UnsafeRawPointer? {
-        if let laidOut = encoder.decoder { return UnsafeRawPointer(laidOut + feature * size) }
-        if let converted { return UnsafeRawPointer(converted.pointer + feature * size) }
-        return tensor.bytes.baseAddress.map { $0 + feature * rowByteCount }
+        let first: UnsafeRawPointer? =
+            switch rows {
+            case .laidOut(let encoder): encoder.decoder.map { UnsafeRawPointer($0) }
+            case .tensor(let tensor): tensor.bytes.baseAddress
+            case .converted(let buffer): UnsafeRawPointer(buffer.pointer)
+            }
+        return first.map { $0 + feature * rowByteCount }
     }
 
     /// Gives back the pages that hold rows of these features, if they are a large file's.

@@ -20,21 +20,21 @@ extension ScopeParameters {
         let padded = try Buffer<Float>(count: inFile.stride, for: "a screen's center")
         if let center { padded.pointer.update(from: center.pointer, count: inputSize) }
 
-        func packing(_ layout: EncoderLayout) -> EncoderPacking {
+        func packing(_ layout: EncoderLayout) throws(CabochonError) -> EncoderPacking {
             EncoderPacking(
                 layout: layout,
                 encoder: FeatureRowsReader(
-                    encoder, in: file, width: width, size: inputSize, isColumn: !encoder.isColumnMajor),
+                    try encoder.tensor(), in: file, width: width, size: inputSize, isColumn: !encoder.isColumnMajor),
                 decoder: layout.decoderSize == 0
                     ? nil
                     : FeatureRowsReader(
-                        decoder, in: file, width: width, size: outputSize, isColumn: decoder.isColumnMajor),
+                        try decoder.tensor(), in: file, width: width, size: outputSize, isColumn: decoder.isColumnMajor),
                 bias: bias, threshold: threshold, center: padded, pool: pool)
         }
         func inCache(_ folder: String) throws(CabochonError) -> Encoder {
             let cache = try EncoderCache(of: file, in: folder, isCentered: center != nil)
             if let found = cache.find(inFile, center: padded) { return found }
-            return try cache.make(packing(inFile))
+            return try cache.make(try packing(inFile))
         }
 
         switch storage {

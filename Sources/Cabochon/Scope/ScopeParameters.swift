@@ -10,12 +10,12 @@ struct ScopeParameters {
     let path: String
     let location: ScopeLocation
     let width, inputSize, outputSize: Int
-    let encoder: FloatTensor  // [inputSize, width]
-    let decoder: FloatTensor  // [width, outputSize]
-    let encoderBias: FloatTensor  // [width]
-    let decoderBias: FloatTensor  // [outputSize]
-    let threshold: FloatTensor  // [width]
-    let skip: FloatTensor?  // [inputSize, outputSize]
+    let encoder: DeferredTensor  // [inputSize, width]
+    let decoder: DeferredTensor  // [width, outputSize]
+    let encoderBias: DeferredTensor  // [width]
+    let decoderBias: DeferredTensor  // [outputSize]
+    let threshold: DeferredTensor  // [width]
+    let skip: DeferredTensor?  // [inputSize, outputSize]
 
     init(path given: String) throws(CabochonError) {
         guard !given.utf8.contains(0) else {
@@ -27,12 +27,12 @@ struct ScopeParameters {
             if access(path, F_OK) != 0 { path = "\(given)/params.safetensors" }
         }
         self.path = path
-        let find: (String) throws(CabochonError) -> FloatTensor?
+        let find: (String) throws(CabochonError) -> DeferredTensor?
         if path.hasSuffix(".safetensors") {
             let file = try SafetensorsFile(path: path)
             find = { name throws(CabochonError) in
                 guard let tensor = file.tensors[name] ?? file.tensors[name.lowercased()] else { return nil }
-                return try FloatTensor(tensor)
+                return DeferredTensor(try FloatTensor(tensor))
             }
         } else {
             let file = try NPZFile(path: path)
@@ -41,7 +41,7 @@ struct ScopeParameters {
                 return try file.array(name.lowercased())
             }
         }
-        func need(_ name: String) throws(CabochonError) -> FloatTensor {
+        func need(_ name: String) throws(CabochonError) -> DeferredTensor {
             guard let tensor = try find(name) else {
                 throw CabochonError(
                     .invalidFile,
@@ -80,7 +80,7 @@ struct ScopeParameters {
                 .invalidFile, "\(tensor.label): shape \(tensor.shape), but W_enc \(encoder.shape) needs \(shape)")
         }
         if let factor = try find("scaling_factor") {
-            let factors = try factor.floats(for: "scaling factors")
+            let factors = try factor.tensor().floats(for: "scaling factors")
             guard factors.elements.allSatisfy({ $0 == 1 }) else {
                 throw CabochonError(.unsupported, "\(path): scaling factors other than 1")
             }

@@ -20,7 +20,9 @@ public final class SparseAutoencoder: Sendable {
     }
 
     /// Where a dictionary's encoder is kept, one row per feature: 4 bytes for each of its numbers, and one
-    /// for its screen. Files hold it for later loads of the same dictionary; they may be deleted at any time.
+    /// for its screen; in files also the decoder, 4 bytes a number, where the dictionary's own file has it
+    /// deflated or not as float32 rows. Files serve later loads of the same dictionary, which inflate nothing
+    /// large; they may be deleted at any time.
     public enum Storage: Sendable {
         /// Below 32 MB in memory; others in files of `$XDG_CACHE_HOME/cabochon/encoders` or
         /// `~/.cache/cabochon/encoders`, or in memory where no file can be made there.
@@ -114,10 +116,10 @@ public final class SparseAutoencoder: Sendable {
                 "\(parameters.path): reads \(inputSize) numbers and writes \(outputSize), so it is no autoencoder of \(site.name)"
             )
         }
-        encoderBias = try parameters.encoderBias.floats(for: "encoder biases")
-        threshold = try parameters.threshold.floats(for: "thresholds")
-        decoderBias = try parameters.decoderBias.floats(for: "decoder biases")
-        skip = try parameters.skip?.floats(for: "the skip connection")
+        encoderBias = try parameters.encoderBias.tensor().floats(for: "encoder biases")
+        threshold = try parameters.threshold.tensor().floats(for: "thresholds")
+        decoderBias = try parameters.decoderBias.tensor().floats(for: "decoder biases")
+        skip = try parameters.skip?.tensor().floats(for: "the skip connection")
         encoder = try parameters.layOut(
             bias: encoderBias, threshold: threshold, center: kind == .autoencoder ? decoderBias : nil,
             hasScreen: backend.usesScreens, storage: options.storage, pool: engine.pool)

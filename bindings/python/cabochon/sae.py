@@ -30,7 +30,7 @@ class SAE:
     The encoder is laid out anew, one row per feature. Where that takes 32 MB or more it stands in a
     mapped file of ``$XDG_CACHE_HOME/cabochon/encoders`` (``~/.cache/cabochon/encoders``), which later
     loads find again and which may be deleted at any time; ``cache`` names another folder, and False
-    keeps the encoder in memory.
+    keeps the encoder in memory. A decoder that the dictionary has deflated stands in that file as well.
     """
 
     def __init__(
