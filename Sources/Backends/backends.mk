@@ -48,7 +48,7 @@ $(simd_objects)/neon.o: $(simd_shared) $(wildcard $(simd_directory)/NEON/*.swift
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_neon_flags) -module-name neon -emit-object $(filter %.swift,$^) -o $@
 
-$(simd_objects)/%-descriptor.o: $(simd_directory)/descriptor.c Include/cabochon/backend.h
+$(simd_objects)/%-descriptor.o: $(simd_directory)/descriptor.c Include/cabochon/backend.h Sources/Backends/backends.mk
 	@mkdir -p $(@D)
 	$(CLANG) -O2 -fPIC -std=c11 -Wall -Wextra -I Include $(simd_$*_constants) -c $< -o $@
 
