@@ -209,8 +209,13 @@ static void check_all(bool gated) {
                 }
             }
         }
+        bool is_float = check_block_columns(check_type(t)) == 1;
+        /* Tokens that end in a tile of each size, or in one that a backend may let overlap the one before. */
+        static const uint64_t cut_tokens[] = {32, 34, 53, 54, 55, 102};
+        for (uint32_t n = 0; n < 6 && is_float; n++)
+            check_shapes(gated, check_type(t), 300, n % 2 ? 70 : 33, cut_tokens[n], number++);
         /* Longer than what a backend may hold of a row at once. */
-        uint64_t columns = check_block_columns(check_type(t)) == 1 ? 5123 : 5120;
+        uint64_t columns = is_float ? 5123 : 5120;
         for (uint32_t n = 0; n < 2; n++) check_shapes(gated, check_type(t), 17, columns, n == 0 ? 1 : 17, number++);
     }
 }

@@ -4,7 +4,8 @@
 // (BrainFloatPairs), a BF16 weight is taken as it is and the activations are rounded to bfloat16 once
 // per op. A lane of an accumulator sums every columnsPerStep-th column (or pair of columns); the lanes
 // are added at the end in one tree. Few rows and few tokens share each loaded vector, and long rows are
-// taken in stretches that the first-level cache holds; neither changes the order.
+// taken in stretches that the first-level cache holds; neither changes the order. BrainFloatPanels keeps it too,
+// which multiplies pairs by many tokens faster.
 import CCabochonBackend
 import SIMDIntrinsics
 

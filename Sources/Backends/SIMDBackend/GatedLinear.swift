@@ -64,11 +64,18 @@ public func gatedLinear(
         let gateWeight = args.gate, let upWeight = args.up
     else { return OpStatus.declined }
     let host = UnsafePointer(self_.assumingMemoryBound(to: cabochon_host.self))
-    guard let gate = LinearWeight(gateWeight, output, 0, host), let up = LinearWeight(upWeight, output, 0, host)
+    guard let gate = LinearWeight(gateWeight, output, Int(truncatingIfNeeded: args.output_stride), host),
+        let up = LinearWeight(upWeight, output, 0, host)
     else { return OpStatus.declined }
     let tokens = Int(truncatingIfNeeded: args.tokens)
     if tokens == 0 { return OpStatus.done }
     let columns = Int(truncatingIfNeeded: gateWeight.pointee.columns)
+    var weights = InlineArray<4, LinearWeight>(repeating: gate)
+    weights[1] = up
+    let call = LinearCall(
+        run: run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
+        columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon)
+    if let status = multiplyBrainFloatPanels(call, weights, 2, isGated: true) { return status }
     let productBytes = Int(run.pointee.thread_count) * GatedTask.tileFloats * 4
     var forms = InputForms(gate.form)
     forms.insert(up.form)
@@ -77,8 +84,6 @@ public func gatedLinear(
             run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,
             gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms, extraBytes: productBytes)
     else { return OpStatus.failed }
-    var weights = InlineArray<4, LinearWeight>(repeating: gate)
-    weights[1] = up
     let indices = weights[0].share(from: 0, tokens: 2 * tokens, threads: Int(run.pointee.thread_count))
     var task = GatedTask(
         linear: LinearTask(

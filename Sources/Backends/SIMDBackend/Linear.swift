@@ -163,6 +163,10 @@ public func linear(
     }
     if tokens == 0 { return OpStatus.done }
     let columns = Int(truncatingIfNeeded: first.pointee.columns)
+    let call = LinearCall(
+        run: run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
+        columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon)
+    if let status = multiplyBrainFloatPanels(call, list, count, isGated: false) { return status }
     guard
         let linearInput = LinearInput(
             run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,

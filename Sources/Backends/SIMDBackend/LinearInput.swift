@@ -7,12 +7,14 @@ enum InputForm {
     case bytes
     case floats
     case brainFloats
+    case brainFloatsByLane
 }
 
 struct InputForms {
     var bytes = false
     var floats = false
     var brainFloats = false
+    var brainFloatsByLane = false
 
     init(_ form: InputForm) { insert(form) }
 
@@ -21,8 +23,20 @@ struct InputForms {
         case .bytes: bytes = true
         case .floats: floats = true
         case .brainFloats: brainFloats = true
+        case .brainFloatsByLane: brainFloatsByLane = true
         }
     }
+}
+
+/// A linear or gated_linear call but for its weights.
+struct LinearCall {
+    var run: UnsafePointer<cabochon_run>
+    var input: UnsafePointer<Float>
+    var inputStride: Int
+    var tokens: Int
+    var columns: Int
+    var gain: UnsafePointer<Float>?
+    var epsilon: Float
 }
 
 struct LinearInput {
@@ -30,7 +44,7 @@ struct LinearInput {
     /// The call's own rows, or their norm; stride in floats.
     var floats: UnsafePointer<Float>
     var floatStride: Int
-    /// [tokens, columns]; stride in bytes.
+    /// [tokens, columns], or by lane in chunks of tokens as BrainFloatPanels has them; stride in bytes.
     var brainFloats: UnsafeRawPointer
     var brainFloatStride: Int
     /// `extraBytes` for the caller.
@@ -46,7 +60,7 @@ struct LinearInput {
         let rowBytes = (normalized * columns * 4 + 63) & ~63
         let tileBytes = forms.bytes ? Activations.tileBytes(tokens: tokens, columns: columns) : 0
         brainFloatStride = (2 * columns + 63) & ~63
-        let brainFloatBytes = forms.brainFloats ? tokens * brainFloatStride : 0
+        let brainFloatBytes = forms.brainFloats || forms.brainFloatsByLane ? tokens * brainFloatStride : 0
         guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + brainFloatBytes + extraBytes + 64) else {
             return nil
         }
@@ -69,6 +83,7 @@ struct LinearInput {
         }
         if forms.bytes { Activations.quantize(run, &activations) }
         if forms.brainFloats { narrow(run) }
+        if forms.brainFloatsByLane { narrowByLane(run) }
     }
 
     private func narrow(_ run: UnsafePointer<cabochon_run>) {
@@ -78,6 +93,16 @@ struct LinearInput {
             let row = task.activations.normalizedRow(token, worker)
             let output = UnsafeMutableRawPointer(mutating: task.brainFloats) + token * task.brainFloatStride
             narrowToBrainFloats(row, task.activations.columns, output)
+        }
+    }
+
+    private func narrowByLane(_ run: UnsafePointer<cabochon_run>) {
+        var task = self
+        parallel(run, activations.tokens, &task) { context, token, worker in
+            let task = context.unsafelyUnwrapped.assumingMemoryBound(to: LinearInput.self).pointee
+            narrowToBrainFloatsByLane(
+                task.activations.normalizedRow(token, worker), task.activations.columns, token,
+                of: task.activations.tokens, UnsafeMutableRawPointer(mutating: task.brainFloats))
         }
     }
 }

@@ -24,6 +24,10 @@ CABOCHON_SIMD_INLINE __m512 cabochon_x86_add_brain_float_products_512(__m512 sum
 CABOCHON_SIMD_INLINE __m256i cabochon_x86_brain_floats_from_512(__m512 values) {
     return (__m256i)_mm512_cvtneps_pbh(values);
 }
+/* Those of `low` first. */
+CABOCHON_SIMD_INLINE __m512i cabochon_x86_brain_floats_from_both_512(__m512 low, __m512 high) {
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
 
 CABOCHON_SIMD_INLINE __mmask16 cabochon_x86_less_512(__m512 left, __m512 right) {
     return _mm512_cmp_ps_mask(left, right, _CMP_LT_OQ);

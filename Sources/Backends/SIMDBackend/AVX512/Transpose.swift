@@ -1,0 +1,61 @@
+// Sixteen vectors of sixteen elements, rows as columns.
+import SIMDIntrinsics
+
+/// Element l of all rows at destination + l * stride, as many rows as `count`.
+@inline(__always)
+func storeTransposed(
+    _ rows: InlineArray<16, FloatVector>, _ destination: UnsafeMutableRawPointer, stride: Int, count: Int
+) {
+    let a = transposeQuarters(rows[0], rows[1], rows[2], rows[3])
+    let b = transposeQuarters(rows[4], rows[5], rows[6], rows[7])
+    let c = transposeQuarters(rows[8], rows[9], rows[10], rows[11])
+    let d = transposeQuarters(rows[12], rows[13], rows[14], rows[15])
+    storeQuarters(a.0, b.0, c.0, d.0, destination, 4 * stride, count)
+    storeQuarters(a.1, b.1, c.1, d.1, destination + stride, 4 * stride, count)
+    storeQuarters(a.2, b.2, c.2, d.2, destination + 2 * stride, 4 * stride, count)
+    storeQuarters(a.3, b.3, c.3, d.3, destination + 3 * stride, 4 * stride, count)
+}
+
+private typealias FourVectors = (FloatVector, FloatVector, FloatVector, FloatVector)
+
+/// In each quarter: elements 0 of all four, elements 1, 2 and 3.
+@inline(__always)
+private func transposeQuarters(
+    _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector
+) -> FourVectors {
+    let lowAB = cabochon_x86_low_pairs_512(a, b)
+    let lowCD = cabochon_x86_low_pairs_512(c, d)
+    let highAB = cabochon_x86_high_pairs_512(a, b)
+    let highCD = cabochon_x86_high_pairs_512(c, d)
+    return (
+        cabochon_x86_even_elements_512(lowAB, lowCD), cabochon_x86_odd_elements_512(lowAB, lowCD),
+        cabochon_x86_even_elements_512(highAB, highCD), cabochon_x86_odd_elements_512(highAB, highCD)
+    )
+}
+
+/// Quarters 0 of all four, quarters 1, 2 and 3.
+@inline(__always)
+private func storeQuarters(
+    _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector, _ destination: UnsafeMutableRawPointer,
+    _ stride: Int, _ count: Int
+) {
+    let evenAB = cabochon_x86_even_quarters_512(a, b)
+    let evenCD = cabochon_x86_even_quarters_512(c, d)
+    let oddAB = cabochon_x86_odd_quarters_512(a, b)
+    let oddCD = cabochon_x86_odd_quarters_512(c, d)
+    let first = cabochon_x86_even_quarters_512(evenAB, evenCD)
+    let second = cabochon_x86_even_quarters_512(oddAB, oddCD)
+    let third = cabochon_x86_odd_quarters_512(evenAB, evenCD)
+    let fourth = cabochon_x86_odd_quarters_512(oddAB, oddCD)
+    if count == lanes {
+        storeFloats(first, destination)
+        storeFloats(second, destination + stride)
+        storeFloats(third, destination + 2 * stride)
+        storeFloats(fourth, destination + 3 * stride)
+    } else {
+        storeFloats(first, destination, first: count)
+        storeFloats(second, destination + stride, first: count)
+        storeFloats(third, destination + 2 * stride, first: count)
+        storeFloats(fourth, destination + 3 * stride, first: count)
+    }
+}
