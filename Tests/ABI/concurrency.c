@@ -1,0 +1,157 @@
+/* concurrency.c - what cabochon.h promises a caller of several threads or processes: models shared,
+ * sessions and guards cancelled from elsewhere, children of fork().
+ * Usage: concurrency [MODEL] */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client.h"
+
+static void *use_model(void *argument) {
+    int32_t ids[] = {2, 5, 7, 11};
+    float *logits = argument;
+    size_t length = 4 * (size_t)cabochon_model_vocab_size(model);
+    for (int i = 0; i < 20; i++) {
+        cabochon_model *own = cabochon_model_retain(model);
+        cabochon_model_logits(own, ids, 4, logits, &length, NULL);
+        if (i % 5 == 0) cabochon_model_set_backend(own, "scalar", NULL);
+        cabochon_model_free(own);
+    }
+    return NULL;
+}
+
+/* A const handle may be used by any number of threads: all get the same numbers. */
+static void threads_share_a_model(void) {
+    size_t floats = 4 * (size_t)cabochon_model_vocab_size(model);
+    float *results[4];
+    pthread_t threads[4];
+    cabochon_model_set_backend(model, "scalar", NULL);
+    for (int i = 0; i < 4; i++) {
+        results[i] = malloc(floats * sizeof(float));
+        pthread_create(&threads[i], NULL, use_model, results[i]);
+    }
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    for (int i = 1; i < 4; i++) CHECK(memcmp(results[0], results[i], floats * sizeof(float)) == 0, "thread %d", i);
+    for (int i = 0; i < 4; i++) free(results[i]);
+}
+
+static void *cancel_later(void *argument) {
+    usleep(20000);
+    cabochon_session_cancel(argument);
+    return NULL;
+}
+
+static void cancel_from_another_thread(void) {
+    cabochon_session *session = new_session();
+    cabochon_generation_options options = greedy(1000000);
+    int32_t prompt[] = {2, 5};
+    pthread_t thread;
+    pthread_create(&thread, NULL, cancel_later, session);
+    FAILS(CABOCHON_ERROR_CANCELLED, cabochon_session_generate(session, prompt, 2, &options, NULL, NULL, NULL, &error));
+    pthread_join(thread, NULL);
+    CHECK(cabochon_session_length(session) == 0, "%zu", cabochon_session_length(session));
+    CHECK(cabochon_session_append(session, prompt, 2, NULL) == CABOCHON_OK, "it goes on as if nothing had been");
+    cabochon_session_free(session);
+}
+
+enum { MANY_ROWS = 100000 };
+
+typedef struct judging {
+    cabochon_guard *guard;
+    atomic_size_t rows;
+    cabochon_status status;
+} judging;
+
+static int32_t count_row(void *user_data, size_t row, const cabochon_verdict *verdicts, size_t count,
+                         const cabochon_error *failure) {
+    (void)row, (void)verdicts, (void)count, (void)failure;
+    atomic_fetch_add(&((judging *)user_data)->rows, 1);
+    return 0;
+}
+
+static void *judge_many(void *argument) {
+    judging *self = argument;
+    static cabochon_guard_row rows[MANY_ROWS];
+    for (size_t i = 0; i < MANY_ROWS; i++) rows[i] = (cabochon_guard_row){"Hello", 5, NULL, 0};
+    self->status = cabochon_guard_classify_rows(self->guard, rows, MANY_ROWS, NULL, 0, count_row, self, NULL);
+    return NULL;
+}
+
+static void cancel_a_guard(void) {
+    cabochon_guard_options options;
+    cabochon_guard_options_init(&options, sizeof options);
+    options.token_budget = 1;
+    cabochon_guard *guard = NULL, *other = NULL;
+    CHECK(cabochon_guard_create(model, &options, &guard, NULL) == CABOCHON_OK, "a guard");
+    CHECK(cabochon_guard_create(model, &options, &other, NULL) == CABOCHON_OK, "another");
+    cabochon_verdict verdicts[4];
+    size_t count = 4;
+    double score = 0;
+    int32_t ids[] = {2, 5};
+
+    cabochon_guard_cancel(guard);
+    FAILS(CABOCHON_ERROR_CANCELLED,
+          cabochon_guard_classify(guard, "Hello", 5, NULL, 0, NULL, 0, verdicts, &count, &error));
+    CHECK(cabochon_guard_classify(guard, "Hello", 5, NULL, 0, NULL, 0, verdicts, &count, NULL) == CABOCHON_OK,
+          "one request stops one call that comes after it");
+    cabochon_guard_cancel(guard);
+    FAILS(CABOCHON_ERROR_CANCELLED, cabochon_guard_score(guard, ids, 2, &score, &error));
+
+    judging both[2] = {{.guard = guard}, {.guard = guard}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, judge_many, &both[i]);
+    while (atomic_load(&both[0].rows) == 0 || atomic_load(&both[1].rows) == 0) usleep(1000);
+    cabochon_guard_cancel(guard);
+    CHECK(cabochon_guard_classify(other, "Hello", 5, NULL, 0, NULL, 0, verdicts, &count, NULL) == CABOCHON_OK,
+          "another guard goes on");
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(both[i].status == CABOCHON_ERROR_CANCELLED, "%d", (int)both[i].status);
+        CHECK(atomic_load(&both[i].rows) < MANY_ROWS, "all rows were judged");
+    }
+    CHECK(cabochon_guard_score(guard, ids, 2, &score, NULL) == CABOCHON_OK, "it goes on as if nothing had been");
+    cabochon_guard_cancel(NULL);
+    cabochon_guard_free(guard);
+    cabochon_guard_free(other);
+}
+
+/* In a child of fork(), after the engine has computed here: a status, and an engine of its own. */
+static void forked_process(const char *path) {
+    cabochon_session *session = new_session();
+    int32_t ids[] = {2, 5, 7};
+    cabochon_session_append(session, ids, 3, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        cabochon_engine *own = NULL;
+        cabochon_model *one = NULL;
+        if (cabochon_session_append(session, ids, 1, NULL) != CABOCHON_ERROR_FORKED) _exit(1);
+        if (cabochon_model_load(engine, path, NULL, &one, NULL) != CABOCHON_ERROR_FORKED) _exit(2);
+        cabochon_session_free(session);
+        cabochon_model_free(model);
+        cabochon_engine_free(engine);
+        if (cabochon_engine_create(NULL, &own, NULL) != CABOCHON_OK) _exit(3);
+        if (cabochon_model_load(own, path, NULL, &one, NULL) != CABOCHON_OK) _exit(4);
+        if (cabochon_session_create(one, NULL, &session, NULL) != CABOCHON_OK) _exit(5);
+        if (cabochon_session_append(session, ids, 3, NULL) != CABOCHON_OK) _exit(6);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with 0x%x", status);
+    CHECK(cabochon_session_append(session, ids, 1, NULL) == CABOCHON_OK, "the parent goes on");
+    cabochon_session_free(session);
+}
+
+int main(int argc, char **argv) {
+    const char *path = argc > 1 ? argv[1] : MODEL;
+    if (!open_model(path)) return 1;
+    threads_share_a_model();
+    cancel_from_another_thread();
+    cancel_a_guard();
+    forked_process(path);
+    close_model();
+    return finish();
+}
