@@ -162,7 +162,7 @@ static void options_grow(void) {
 }
 
 struct listener {
-    size_t calls, text_length, stop_after;
+    size_t calls, text_length, stop_after, cancel_after;
     char text[4096];
     cabochon_session *cancels, *busy;
     size_t refused;
@@ -179,9 +179,22 @@ static int32_t listen(void *user_data, const cabochon_token *token) {
     int32_t one = 5;
     if (listener->busy)
         listener->refused += cabochon_session_append(listener->busy, &one, 1, NULL) == CABOCHON_ERROR_INVALID_ARGUMENT;
-    if (listener->cancels && listener->calls == 3) cabochon_session_cancel(listener->cancels);
+    if (listener->cancels && listener->calls == listener->cancel_after) cabochon_session_cancel(listener->cancels);
     if (listener->backend && listener->calls == 3) cabochon_model_set_backend(model, listener->backend, NULL);
     return listener->stop_after && listener->calls >= listener->stop_after;
+}
+
+/* Whether two sessions go on alike: the next logits agree bit for bit. */
+static int same_logits(cabochon_session *one, cabochon_session *other) {
+    uint32_t vocabulary = cabochon_model_vocab_size(model);
+    float *a = malloc(vocabulary * sizeof *a), *b = malloc(vocabulary * sizeof *b);
+    size_t length = vocabulary;
+    CHECK(cabochon_session_logits(one, a, &length, NULL) == CABOCHON_OK && length == vocabulary, "%zu", length);
+    CHECK(cabochon_session_logits(other, b, &length, NULL) == CABOCHON_OK && length == vocabulary, "%zu", length);
+    int same = memcmp(a, b, vocabulary * sizeof *a) == 0;
+    free(a);
+    free(b);
+    return same;
 }
 
 static void generation(void) {
@@ -228,6 +241,7 @@ static void generation(void) {
     /* Cancelled in its middle: as if it had never been. */
     struct listener cancels = {0};
     cancels.cancels = second;
+    cancels.cancel_after = 3;
     size_t before = cabochon_session_length(second);
     part = whole;
     FAILS(CABOCHON_ERROR_CANCELLED,
@@ -235,13 +249,7 @@ static void generation(void) {
     CHECK(part == NULL && cabochon_session_length(second) == before, "%zu", cabochon_session_length(second));
     CHECK(cancels.calls == 3, "stopped within a token, not after %zu", cancels.calls);
 
-    /* Both sessions hold the same tokens: their logits agree bit for bit. */
-    uint32_t vocabulary = cabochon_model_vocab_size(model);
-    float *a = malloc(vocabulary * sizeof *a), *b = malloc(vocabulary * sizeof *b);
-    length = vocabulary;
-    CHECK(cabochon_session_logits(session, a, &length, NULL) == CABOCHON_OK && length == vocabulary, "%zu", length);
-    CHECK(cabochon_session_logits(second, b, &length, NULL) == CABOCHON_OK, "");
-    CHECK(memcmp(a, b, vocabulary * sizeof *a) == 0, "logits after the same tokens");
+    CHECK(same_logits(session, second), "logits after the same tokens");
 
     /* A backend swapped in the third token's callback loses none of them. */
     cabochon_session *third = new_session();
@@ -252,12 +260,80 @@ static void generation(void) {
     CHECK(cabochon_session_length(third) == count + 12, "%zu", cabochon_session_length(third));
     cabochon_generation_free(part);
 
-    free(a);
-    free(b);
     cabochon_generation_free(whole);
     cabochon_session_free(session);
     cabochon_session_free(second);
     cabochon_session_free(third);
+}
+
+/* What the last token's computation has left when steering begins: all; nothing yet, after an answer;
+ * keys and values only. */
+enum beginning { APPENDED, ANSWERED, TRUNCATED };
+
+static cabochon_session *begin(enum beginning beginning) {
+    int32_t ids[] = {2, 50, 60, 70, 80, 90};
+    cabochon_generation_options options = greedy(3);
+    cabochon_session *session = new_session();
+    CHECK(cabochon_session_append(session, ids, 6, NULL) == CABOCHON_OK, "append");
+    if (beginning == ANSWERED)
+        CHECK(cabochon_session_generate(session, NULL, 0, &options, NULL, NULL, NULL, NULL) == CABOCHON_OK, "answer");
+    if (beginning == TRUNCATED) CHECK(cabochon_session_truncate(session, 4, NULL) == CABOCHON_OK, "truncate");
+    return session;
+}
+
+/* A steered answer that ends in a failure leaves nothing steered behind: not the length, not the next
+ * logits, not what later tokens see of the earlier ones. */
+static void steered_in_vain(const char *folder) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/expected/scope/resid_post_layer2.npz", folder);
+    cabochon_sae_options sae_options;
+    cabochon_sae_options_init(&sae_options, sizeof sae_options);
+    sae_options.site = "resid_post";
+    sae_options.flags = CABOCHON_SAE_LAYER;
+    sae_options.layer = 2;
+    cabochon_sae *sae = NULL;
+    CHECK(cabochon_sae_load(engine, path, &sae_options, &sae, NULL) == CABOCHON_OK, "no SAE");
+    const cabochon_steer steers[] = {{.sae = sae, .feature = 3, .strength = 50},
+                                     {.sae = sae, .feature = 1u << 30, .strength = 50}};
+    cabochon_interventions edits;
+    cabochon_interventions_init(&edits, sizeof edits);
+    edits.steer = steers;
+    cabochon_generation_options options = greedy(8);
+    options.interventions = &edits;
+    int32_t prompt[] = {7, 9, 11};
+    for (int i = 0; i < 12; i++) {
+        enum beginning beginning = i / 4;
+        size_t count = i % 4 < 2 ? 0 : 3;
+        cabochon_session *untouched = begin(beginning), *session = begin(beginning), *copy = NULL;
+        size_t length = cabochon_session_length(session);
+        struct listener cancels = {.cancels = session, .cancel_after = i % 2 == 0 ? 1 : 3};
+        edits.steer_count = 1;
+        FAILS(CABOCHON_ERROR_CANCELLED,
+              cabochon_session_generate(session, prompt, count, &options, listen, &cancels, NULL, &error));
+        CHECK(cancels.calls == cancels.cancel_after, "case %d: %zu tokens", i, cancels.calls);
+        edits.steer_count = 2;
+        FAILS(CABOCHON_ERROR_INVALID_ARGUMENT,
+              cabochon_session_generate(session, prompt, count, &options, NULL, NULL, NULL, &error));
+        CHECK(cabochon_session_length(session) == length, "case %d: %zu", i, cabochon_session_length(session));
+        CHECK(cabochon_session_fork(session, &copy, NULL) == CABOCHON_OK, "fork");
+        CHECK(same_logits(copy, untouched), "case %d: the next logits", i);
+        CHECK(cabochon_session_append(session, prompt, 1, NULL) == CABOCHON_OK, "append");
+        CHECK(cabochon_session_append(untouched, prompt, 1, NULL) == CABOCHON_OK, "append");
+        CHECK(same_logits(session, untouched), "case %d: the logits after one token more", i);
+        cabochon_session_free(session);
+        cabochon_session_free(untouched);
+        cabochon_session_free(copy);
+    }
+    /* Steered to its end, the answer to the same tokens is another. */
+    cabochon_session *plain = begin(APPENDED), *steered = begin(APPENDED);
+    edits.steer_count = 1;
+    CHECK(cabochon_session_generate(steered, prompt, 3, &options, NULL, NULL, NULL, NULL) == CABOCHON_OK, "steered");
+    options.interventions = NULL;
+    CHECK(cabochon_session_generate(plain, prompt, 3, &options, NULL, NULL, NULL, NULL) == CABOCHON_OK, "plain");
+    CHECK(!same_logits(plain, steered), "the steer steers");
+    cabochon_session_free(plain);
+    cabochon_session_free(steered);
+    cabochon_sae_free(sae);
 }
 
 static void sampling(void) {
@@ -322,12 +398,7 @@ static void sessions(void) {
     CHECK(cabochon_session_tokens(restored, held, &count, NULL) == CABOCHON_OK && count == 6, "%zu", count);
     CHECK(memcmp(held, ids, sizeof ids) == 0, "the same tokens");
     CHECK(cabochon_session_truncate(restored, 4, NULL) == CABOCHON_OK, "truncate");
-    uint32_t vocabulary = cabochon_model_vocab_size(model);
-    float *a = malloc(vocabulary * sizeof *a), *b = malloc(vocabulary * sizeof *b);
-    size_t length = vocabulary;
-    CHECK(cabochon_session_logits(session, a, &length, NULL) == CABOCHON_OK, "logits");
-    CHECK(cabochon_session_logits(restored, b, &length, NULL) == CABOCHON_OK, "logits");
-    CHECK(memcmp(a, b, vocabulary * sizeof *a) == 0, "restored and truncated gives the bits of the original");
+    CHECK(same_logits(session, restored), "restored and truncated gives the bits of the original");
     if (truncate(path, 100) == 0) {
         cabochon_session *none = session;
         FAILS(CABOCHON_ERROR_INVALID_FILE, cabochon_session_restore(model, path, &none, &error));
@@ -344,8 +415,6 @@ static void sessions(void) {
     const char *message = cabochon_error_message(error, NULL);
     CHECK(strchr(message, '6') && strchr(message, '5'), "both numbers: %s", message);
     cabochon_error_free(error);
-    free(a);
-    free(b);
     cabochon_session_free(session);
     cabochon_session_free(copy);
     cabochon_session_free(restored);
@@ -363,6 +432,7 @@ int main(int argc, char **argv) {
     two_calls();
     options_grow();
     generation();
+    steered_in_vain(path);
     sampling();
     sessions();
     close_model();

@@ -2,7 +2,7 @@
 //
 // The prompt is appended, then one token at a time is sampled, told to the caller and appended.
 // Text goes through two gates: whole characters only (UTF8Stream), then nothing that may be a stop
-// string (StopMatcher). If anything throws, the session is truncated to where it was.
+// string (StopMatcher). If anything throws, the session goes back to where it was.
 
 extension Session {
     /// Appends `prompt` and generates an answer after it.
@@ -23,8 +23,7 @@ extension Session {
         onToken: (GeneratedToken) -> Bool = { _ in true }, onFeatures: (WatchedFeatures) -> Void = { _ in }
     ) throws(CabochonError) -> GenerationResult {
         try options.validate(vocabularySize: model.configuration.vocabularySize)
-        let lengthBefore = length
-        let cachedBefore = cache.length
+        let mark = mark
         do throws(CabochonError) {
             let interventions = try InterventionVisitors(options.interventions, model: model)
             visitors = interventions.visitors
@@ -32,9 +31,7 @@ extension Session {
             return try answer(
                 after: prompt, options: options, interventions: interventions, onToken: onToken, onFeatures: onFeatures)
         } catch {
-            try truncate(to: lengthBefore)
-            // A last token that only this call computed, perhaps steered, is to be computed again.
-            cache.truncate(to: cachedBefore)
+            try goBack(to: mark)
             throw error
         }
     }

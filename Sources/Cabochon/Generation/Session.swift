@@ -73,13 +73,17 @@ public final class Session {
         residualLength = length
     }
 
+    /// Positions that logits do not compute again: all that the cache holds, but the last where its
+    /// residual stream is gone.
+    private var settledLength: Int { residualLength == length ? cache.length : min(cache.length, max(length - 1, 0)) }
+
     /// The final residual stream of the last position, [hiddenSize], valid until the session changes.
     func finalResidual() throws(CabochonError) -> UnsafePointer<Float> {
         guard length > 0 else {
             throw CabochonError(.invalidArgument, "a session without tokens has no logits: append some first")
         }
-        if cache.length < length || residualLength != length {
-            cache.truncate(to: length - 1)
+        if settledLength < length {
+            cache.truncate(to: settledLength)
             try compute(tokens[cache.length...], finalRows: 1)
             cache.commit(length: length)
         }
@@ -187,6 +191,21 @@ public final class Session {
         guard newLength < length else { return }
         tokens.removeSubrange(newLength...)
         cache.truncate(to: newLength)
+    }
+
+    /// How far a session has come, to go back there.
+    struct Mark {
+        fileprivate let length: Int
+        fileprivate let settledLength: Int
+    }
+
+    var mark: Mark { Mark(length: length, settledLength: settledLength) }
+
+    /// Undoes what was appended and generated since. A last token that was computed since, perhaps steered,
+    /// will be computed again.
+    func goBack(to mark: Mark) throws(CabochonError) {
+        try truncate(to: mark.length)
+        cache.truncate(to: mark.settledLength)
     }
 
     /// A session with the same tokens that goes its own way from here.

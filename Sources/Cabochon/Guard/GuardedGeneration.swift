@@ -127,6 +127,7 @@ private final class GuardGate {
         _ session: Session, _ prompt: [Int32], _ options: GenerationOptions,
         _ onFeatures: (WatchedFeatures) -> Void
     ) throws(CabochonError) -> GuardedResult {
+        let mark = session.mark
         let lengthBefore = session.length
         if guarding.checksPrompt {
             let verdicts = try check.moderator.classify(
@@ -152,7 +153,7 @@ private final class GuardGate {
             // The session keeps what its reader has, and no more.
             if violation != nil { try session.truncate(to: lengthBefore + prompt.count + released.tokens) }
         } catch {
-            try session.truncate(to: lengthBefore)
+            try session.goBack(to: mark)
             throw error
         }
         return result(generation)

@@ -142,20 +142,39 @@ import Testing
         #expect(count == 2 && result.generation.tokens.count == 2 && result.generation.finishReason == .stopped)
     }
 
-    @Test("Cancelling during a check leaves the session as it was")
+    @Test("Cancelling during a check leaves the session as it was, and nothing steered in it")
     func cancelling() throws {
+        var location = SparseAutoencoder.Options()
+        (location.site, location.layer, location.storage) = ("resid_post", 2, .memory)
+        let sae = try SparseAutoencoder(
+            path: Fixtures.path("gemma2-tiny/expected/scope/resid_post_layer2.npz"), engine: model.engine,
+            options: location)
+        // The last token of an answer has not passed through the layers yet: the steered call has it pass.
+        var short = GenerationOptions()
+        (short.maxTokens, short.temperature, short.ignoresEndOfSequence) = (3, 0, true)
+        let untouched = try model.makeSession()
         let session = try model.makeSession()
-        try session.append(prompt)
+        for each in [untouched, session] { _ = try each.generate(after: prompt, options: short) }
+
+        var steered = GenerationOptions()
+        steered.interventions.steer = [Steer(sae: sae, feature: 3, strength: 50)]
         var guarding = GuardingOptions()
         (guarding.mode, guarding.interval, guarding.policies) = (.audit, 2, [policy])
         try expectError(.cancelled) {
             _ = try moderator.generate(
-                in: session, after: [], promptText: "Hello", guarding: guarding,
+                in: session, after: [], promptText: "Hello", options: steered, guarding: guarding,
                 onToken: { _ in
                     session.cancellation.cancel()
                     return true
                 })
         }
-        #expect(session.tokens == prompt)
+        #expect(session.tokens == untouched.tokens)
+        #expect(try logits(of: session) == logits(of: untouched))
+    }
+
+    private func logits(of session: Session) throws -> [Float] {
+        var logits = [Float](repeating: 0, count: model.configuration.vocabularySize)
+        try logits.withUnsafeMutableBufferPointer { try session.logits(into: $0) }
+        return logits
     }
 }
