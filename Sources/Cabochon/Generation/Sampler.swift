@@ -103,10 +103,9 @@ struct Sampler {
                 of: candidates[..<count], through: last, until: Double(options.topP) * total,
                 weight: { Double(weights[$0]) })
         }
-        // The most probable token stays, whatever min-p is.
-        let lowest = min(options.minP, 1)
+        // The most probable token, of weight 1, always stays: min-p is at most 1.
         func isKept(_ index: Int) -> Bool {
-            weights[index] >= lowest && last.includes(logits[Int(candidates[index])], Int(candidates[index]))
+            weights[index] >= options.minP && last.includes(logits[Int(candidates[index])], Int(candidates[index]))
         }
         var total = 0.0
         for index in 0..<count where isKept(index) { total += Double(weights[index]) }
