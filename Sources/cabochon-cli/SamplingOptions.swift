@@ -56,7 +56,7 @@ struct SamplingOptions: ParsableArguments {
         try check("temperature", temperature >= 0 && temperature.isFinite, "0 or a positive number")
         try check("top-k", topK >= 0, "0 or a positive number")
         try check("top-p", topP > 0 && topP <= 1, "above 0 and at most 1")
-        try check("min-p", minP >= 0 && minP < 1, "at least 0 and below 1")
+        try check("min-p", minP >= 0 && minP <= 1, "at least 0 and at most 1")
         try check("repetition-penalty", repetitionPenalty > 0 && repetitionPenalty.isFinite, "a positive number")
         try check("presence-penalty", presencePenalty.isFinite, "a number")
         try check("frequency-penalty", frequencyPenalty.isFinite, "a number")

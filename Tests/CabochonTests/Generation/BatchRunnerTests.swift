@@ -14,12 +14,6 @@ import Testing
         texts = [prompts[0], prompts[1] + Array(repeating: 300, count: 480), prompts[2], []]
     }
 
-    private func logits(_ session: Session) throws -> [Float] {
-        var output = [Float](repeating: .nan, count: model.configuration.vocabularySize)
-        try output.withUnsafeMutableBufferPointer { try session.logits(into: $0) }
-        return output
-    }
-
     @Test("Sessions appended to together have the tokens and the bits of one append each")
     func sameBits() throws {
         let sessions = try texts.map { _ in try model.makeSession() }

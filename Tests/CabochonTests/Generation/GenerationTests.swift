@@ -233,12 +233,6 @@ extension String {
         return (try session.generate(after: prompt, options: options), session)
     }
 
-    private func logits(_ session: Session) throws -> [Float] {
-        var output = [Float](repeating: .nan, count: model.configuration.vocabularySize)
-        try output.withUnsafeMutableBufferPointer { try session.logits(into: $0) }
-        return output
-    }
-
     @Test(
         "An assisted answer is the plain one, greedy or drawn, and leaves the same session",
         arguments: [0, 0.8] as [Float])

@@ -13,12 +13,6 @@ import Testing
         ids = try Expected.load().prompts[1].ids
     }
 
-    private func logits(_ session: Session) throws -> [Float] {
-        var output = [Float](repeating: .nan, count: model.configuration.vocabularySize)
-        try output.withUnsafeMutableBufferPointer { try session.logits(into: $0) }
-        return output
-    }
-
     private func session(_ tokens: some Sequence<Int32>) throws -> Session {
         let session = try model.makeSession()
         try session.append(Array(tokens))
