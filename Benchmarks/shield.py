@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """What a guard costs: four policies against one, the same against other programs, and a guarded answer.
 
-    python Benchmarks/shield.py MODEL.gguf [--llama-python PYTHON] [--torch-python PYTHON] [--rows 64] [--json]
+    python Benchmarks/shield.py MODEL.gguf [--llama-python PYTHON] [--torch-python PYTHON] [--rows 64]
+        [--template hf|paper] [--json]
 
-1. Rows of 60 to 400 tokens, each with one policy and with all four: classify_rows. The rows are taken in
-   parts, with another policy alone in each part.
+1. Rows of 60 to 400 tokens, each with one policy and with all four: classify_rows with --template. The rows
+   are taken in parts, with another policy alone in each part.
 2. After each part, other programs run some of its rows (--peer-rows of all, the rest of their time is
    scaled by tokens): each prompt x policy by itself, Yes and No read off the last position. PYTHON is an
    interpreter that has llama-cpp-python, or torch, transformers and gguf (random weights in bf16).
-3. An answer of 400 tokens, greedy, checked every 16 by the same model.
+3. An answer of 400 tokens, greedy, checked every 16 by the same model, with either template.
 
 The weights may be random, of the real shape: what is measured does not depend on them. All take turns on the
 same machine; where it has other work, only the ratios mean something, and those only roughly.
@@ -194,6 +195,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--parts", type=int, default=4)
+    parser.add_argument("--template", default="hf")
     parser.add_argument("--lengths", type=int, nargs=2, default=(60, 400), metavar=("SHORTEST", "LONGEST"))
     parser.add_argument("--answer-tokens", type=int, default=400)
     parser.add_argument("--every", type=int, default=16)
@@ -209,9 +211,10 @@ def main() -> None:
     if options.serve:
         return serve(PEERS[options.serve](options.model, options.threads))
     model = cabochon.Model(options.model, backend=options.backend, threads=options.threads)
-    guard = cabochon.Guard(model)
+    guard = cabochon.Guard(model, template=options.template)
     guard.classify("Hello", policies=["harassment"])  # packs the weights
-    result: dict = {"model": options.model, "backend": model.backend, "threads": options.threads}
+    result: dict = {"model": options.model, "backend": model.backend, "threads": options.threads,
+                    "template": options.template}
     if not options.skip_rows:
         pythons = {"llama.cpp": options.llama_python, "transformers": options.torch_python}
         peers = [Peer(name, each, options.model, options.threads) for name, each in pythons.items() if each]
@@ -231,7 +234,7 @@ def text(result: dict) -> str:
     found = result.get("policies")
     if found:
         lines += [
-            f"one policy     {found['one_seconds']:8.2f} s  {found['rows']} rows, {found['one_tokens']} tokens",
+            f"one policy     {found['one_seconds']:8.2f} s  {found['rows']} rows ({result['template']}), {found['one_tokens']} tokens",
             f"four policies  {found['four_seconds']:8.2f} s  {found['four_tokens']} tokens, {found['ratio']:.2f} times one",
         ]
         for entry in found["peers"]:
