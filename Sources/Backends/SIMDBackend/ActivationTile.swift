@@ -2,10 +2,11 @@
 // (largest magnitude / 127, rounded to nearest even), made once per op whatever the weights.
 //
 // Tokens are grouped in tiles, so that a kernel reaches all tokens of a tile at constant offsets. A
-// tile (the largest: each of its two parts) is, block after block, one record for each of its tokens: 32 bytes; the scale; minus the sum
+// tile is, block after block, one record for each of its tokens: 32 bytes; the scale; minus the sum
 // of the bytes, over 32, over the first and over the second 16 columns, times 128 where zeroIs128 (a
 // weight's zero point times the sum starts the integer accumulator); scale * sum (a weight's
-// minimum takes that). A record depends on its own token only, never on the tile's size.
+// minimum takes that). The largest tile is two such parts, one after the other, which two panels
+// take by themselves. A record depends on its own token only, never on the tile's size.
 import CCabochonBackend
 
 enum Tile {
