@@ -262,6 +262,13 @@ typedef struct cabochon_sparse_encode_args {
     const int32_t *high_sum, *low_sum; /* [tokens]: sums of their rows */
     const float *input_scale, *input_norm, *input_error; /* [tokens] */
     uint64_t planes; /* 1 or 2 */
+
+    /* Of a large mapped file scattered rows are dear to touch, and the host lends a reader instead: the row
+     * of feature f, put in buffer ([columns]) or lying elsewhere. NULL: rows are read where they lie, which
+     * a backend may do in any case. Called on the calling thread. row_buffers: [4, columns], aligned to 64. */
+    const float *(*read_row)(void *row_context, uint64_t feature, float *buffer);
+    void *row_context;
+    float *row_buffers;
 } cabochon_sparse_encode_args;
 
 /* Every entry may be NULL. `self` is what create returned (NULL without create). Ops of one

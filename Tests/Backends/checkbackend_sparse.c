@@ -53,6 +53,19 @@ static void compare(cabochon_sparse_encode_args args, const char *what) {
     }
 }
 
+typedef struct row_source {
+    const float *rows;
+    uint64_t columns;
+} row_source;
+
+/* Every other row in the buffer, the others where they lie. */
+static const float *read_row(void *context, uint64_t feature, float *buffer) {
+    const row_source *source = context;
+    const float *row = source->rows + feature * source->columns;
+    if (feature % 2) return row;
+    return memcpy(buffer, row, source->columns * sizeof *row);
+}
+
 void check_sparse_encode(void) {
     static const shape shapes[] = {
         {1, 1, 16, 16}, {1, 128, 64, 64}, {3, 32, 48, 41}, {13, 96, 640, 640}, {7, 33, 112, 100}, {64, 128, 256, 256},
@@ -105,6 +118,11 @@ void check_sparse_encode(void) {
         args.high = bytes, args.low = bytes, args.high_sum = sums, args.low_sum = sums;
         args.input_scale = sizes, args.input_norm = sizes, args.input_error = sizes;
         for (args.planes = 1; args.planes <= 2; args.planes++) compare(args, "a screen that rules nothing out");
+
+        row_source source = {rows, given->columns};
+        args.planes = 2, args.read_row = read_row, args.row_context = &source;
+        args.row_buffers = check_floats(4 * given->columns);
+        compare(args, "rows that are read one by one");
         check_end();
     }
 }

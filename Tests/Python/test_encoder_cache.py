@@ -117,6 +117,21 @@ def test_an_encoder_in_a_file_takes_little_memory(tmp_path):
         assert resident("RssFile") - mapped < 100
 
 
+def test_a_token_leaves_no_rows_of_a_large_file_in_memory_and_has_the_bits_that_memory_gives(tmp_path):
+    # The 50 MB of codes are all that stays, though thousands of rows are read.
+    path = tmp_path / "params.npz"
+    x = dictionary(path, 24576, 2048, 16, threshold=1.0)
+    sae = cabochon.SAE(path, "res", 0, threads=2, cache=tmp_path / "cache")
+    mapped = resident("RssFile")
+    tokens = [sae.encode(x[i : i + 1]) for i in range(4)] + [sae.encode(x[:3])]
+    assert all(token.l0 > 1000 for token in tokens)
+    assert resident("RssFile") - mapped < 64
+    inside = cabochon.SAE(path, "res", 0, threads=2, cache=False)
+    for i in range(4):
+        same(tokens[i], inside.encode(x[i : i + 1]))
+    same(tokens[4], inside.encode(x[:3]))
+
+
 @pytest.mark.parametrize("element", [np.float32, np.float16])
 def test_reconstructions_from_a_large_decoder_take_little_memory(tmp_path, element):
     # 268 MB of rows, in the dictionary's own file or, of another type, in the cache's. A transcoder's encoder is small.

@@ -39,7 +39,7 @@ struct SparseEncodeTask {
             let some = min(4, count - place)
             // Fewer than four: the last one again, and only the wanted ones are looked at.
             var rows = InlineArray<4, UnsafePointer<Float>>(repeating: args.rows)
-            for i in 0..<4 { rows[i] = args.rows + Int(indices[min(place + i, count - 1)]) * columns }
+            for i in 0..<4 { rows[i] = i < some ? row(Int(indices[place + i]), i) : rows[some - 1] }
             let sums = products(rows, input)
             for i in 0..<some {
                 let feature = Int(indices[place + i])
@@ -53,6 +53,14 @@ struct SparseEncodeTask {
             place += some
         }
         args.counts[token] = UInt32(truncatingIfNeeded: kept)
+    }
+
+    /// A feature's row: where it lies, or in one of the host's four buffers.
+    @inline(__always)
+    private func row(_ feature: Int, _ buffer: Int) -> UnsafePointer<Float> {
+        guard let read = args.read_row, let buffers = args.row_buffers else { return args.rows + feature * columns }
+        return read(args.row_context, UInt64(truncatingIfNeeded: feature), buffers + buffer * columns)
+            ?? args.rows + feature * columns
     }
 
     /// Sixteen partial sums each, held in 16 / lanes vectors.

@@ -9,6 +9,7 @@ final class EncodeScratch: @unchecked Sendable {
     private(set) var counts: Buffer<UInt32>  // [blocks, tokens]
     private(set) var indices: Buffer<UInt32>  // [threads, block * tokens]
     private(set) var values: Buffer<Float>
+    private(set) var rows: Buffer<Float>  // [threads, 4, columns]
     /// Nil where the backend makes no use of screens.
     private(set) var screened: ScreenedInput?
     /// One for each block of features.
@@ -21,6 +22,7 @@ final class EncodeScratch: @unchecked Sendable {
         counts = try Buffer(count: 0, for: "an encode")
         indices = try Buffer(count: 0, for: "an encode")
         values = try Buffer(count: 0, for: "an encode")
+        rows = try Buffer(count: 0, for: "an encode")
     }
 
     /// Readies it for a batch.
@@ -35,6 +37,7 @@ final class EncodeScratch: @unchecked Sendable {
         counts = try Buffer(count: blocks * tokens, for: "counts of features")
         indices = try Buffer(count: threads * room, for: "features of a block")
         values = try Buffer(count: threads * room, for: "features of a block")
+        rows = try Buffer(count: threads * 4 * sae.encoder.stride, for: "rows of an encoder")
         if table.screen != nil { screened = try ScreenedInput(tokens: tokens, columns: sae.encoder.stride) }
         lists = (0..<blocks).map { _ in BlockList() }
         self.tokens = tokens

@@ -17,6 +17,8 @@ final class Encoder: @unchecked Sendable {
     let decoder: UnsafePointer<Float>?
     private let base: UnsafeRawPointer
     private let owner: AnyObject
+    /// The mapped file again, for what is read once and scattered.
+    private let source: OpenFile?
     /// Whether rows are forgotten once they have been read.
     let forgetsRows: Bool
 
@@ -28,13 +30,16 @@ final class Encoder: @unchecked Sendable {
     private static let residentByteCount = 192 << 20
 
     /// A file of `layout`, or memory.
-    init(_ mapped: MappedFile, _ layout: EncoderLayout, center: Buffer<Float>) throws(CabochonError) {
+    init(_ file: OpenFile, _ mapped: MappedFile, _ layout: EncoderLayout, center: Buffer<Float>)
+        throws(CabochonError)
+    {
         guard let base = mapped.bytes.baseAddress, mapped.bytes.count == layout.byteCount else {
             throw CabochonError(.invalidFile, "\(mapped.path): \(mapped.bytes.count) bytes, not \(layout.byteCount)")
         }
         self.layout = layout
         self.base = base
         owner = mapped
+        source = file
         forgetsRows = layout.byteCount > Self.residentByteCount
         rows = (base + layout.rows).assumingMemoryBound(to: Float.self)
         decoder = layout.decoderSize > 0 ? (base + layout.decoder).assumingMemoryBound(to: Float.self) : nil
@@ -45,6 +50,7 @@ final class Encoder: @unchecked Sendable {
         self.layout = layout
         base = UnsafeRawPointer(memory.pointer)
         owner = memory
+        source = nil
         forgetsRows = false
         rows = (base + layout.rows).assumingMemoryBound(to: Float.self)
         decoder = nil
@@ -53,6 +59,16 @@ final class Encoder: @unchecked Sendable {
 
     /// The file it stands in; nil in memory.
     var file: MappedFile? { owner as? MappedFile }
+
+    /// A row of a file whose rows are forgotten, read into `buffer` [stride]; nil where it is to be read as it lies.
+    /// Touching it instead would map sixteen pages, or two megabytes, that are unmapped after the token.
+    func readRow(_ feature: Int, into buffer: UnsafeMutablePointer<Float>) -> UnsafePointer<Float>? {
+        let byteCount = stride * MemoryLayout<Float>.stride
+        let bytes = UnsafeMutableRawBufferPointer(start: buffer, count: byteCount)
+        guard forgetsRows, let source, (try? source.read(into: bytes, at: layout.rows + feature * byteCount)) != nil
+        else { return nil }
+        return UnsafePointer(buffer)
+    }
 
     /// Gives back the pages that hold rows of these features, if they are a file's.
     func forget(_ features: Range<Int>) {

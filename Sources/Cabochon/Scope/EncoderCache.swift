@@ -55,8 +55,9 @@ struct EncoderCache {
 
     /// The file that was made of this source; nil without one, or with one that is damaged.
     func find(_ layout: EncoderLayout, center: Buffer<Float>) -> Encoder? {
-        guard let mapped = try? MappedFile(path: path), mapped.bytes.count == layout.byteCount,
-            let encoder = try? Encoder(mapped, layout, center: center)
+        guard let file = try? OpenFile(path: path), let mapped = try? file.map(),
+            mapped.bytes.count == layout.byteCount,
+            let encoder = try? Encoder(file, mapped, layout, center: center)
         else { return nil }
         let header = self.header(layout, bounds: bounds(mapped.bytes, layout))
         let isOurs = header.withUnsafeBytes { $0.elementsEqual(mapped.bytes.prefix($0.count)) }
@@ -83,7 +84,7 @@ struct EncoderCache {
         if let failure { throw failure }
         // Where it can't have a name it serves without one, and goes with the dictionary.
         try? file.publish(as: path)
-        return try Encoder(mapped, packing.layout, center: packing.center)
+        return try Encoder(file, mapped, packing.layout, center: packing.center)
     }
 
     private func bounds(_ bytes: UnsafeRawBufferPointer, _ layout: EncoderLayout) -> UnsafeRawBufferPointer {

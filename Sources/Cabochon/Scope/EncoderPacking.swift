@@ -51,8 +51,12 @@ struct EncoderPacking {
             try file.write(
                 UnsafeRawBufferPointer(start: block, count: count * stride * 4), at: layout.rows + first * stride * 4)
             if layout.hasCodes {
-                pack(packing, block, first, count, into: copies)
                 let groups = (count + 15) / 16
+                // Codes of features that fill up the last group are zeros, too: the file is the same each time.
+                if groups * 16 > count {
+                    (copies + (groups - 1) * 16 * stride).update(repeating: 0, count: 16 * stride)
+                }
+                pack(packing, block, first, count, into: copies)
                 try file.write(
                     UnsafeRawBufferPointer(start: copies, count: groups * 16 * stride),
                     at: layout.codes + first * stride)

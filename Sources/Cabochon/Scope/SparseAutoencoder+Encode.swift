@@ -24,6 +24,19 @@ struct EncodeTable: @unchecked Sendable {
     let block: Int
 }
 
+/// The rows of one block, for a backend that asks for them one by one.
+private struct EncoderRows {
+    unowned(unsafe) let encoder: Encoder
+    let firstRow: Int
+
+    static let read: @convention(c) (UnsafeMutableRawPointer?, UInt64, UnsafeMutablePointer<Float>?) ->
+        UnsafePointer<Float>? = { context, feature, buffer in
+            guard let rows = context?.assumingMemoryBound(to: EncoderRows.self), let buffer else { return nil }
+            return rows.pointee.encoder.readRow(
+                rows.pointee.firstRow + Int(truncatingIfNeeded: feature), into: buffer)
+        }
+}
+
 extension SparseAutoencoder {
     /// Features of one block: enough for a task to be worth its start, few enough that a block's encoder
     /// stays in cache while the tokens pass.
@@ -32,8 +45,6 @@ extension SparseAutoencoder {
     private static let selectedBlock = 16
     /// Up to so many tokens the codes' way through memory is all that counts.
     static let fewTokens = 4
-    /// With more, the pages of the rows in between would show; with fewer, the calls.
-    private static let blocksForgottenTogether = 32
 
     var encodeTable: EncodeTable {
         if let selection {
@@ -97,7 +108,8 @@ extension SparseAutoencoder {
             scratch.screened?.quantize(scratch.input.pointer, tokens: tokens, screen: screen, pool: pool)
         }
         let room = table.block * tokens
-        let isBatch = tokens > Self.fewTokens
+        // Of a few tokens the screen leaves a row here and there.
+        let readsRows = tokens <= Self.fewTokens && table.screen != nil && encoder.forgetsRows
         pool.forEach(scratch.lists.count) { [self] block, worker in
             let firstRow = block * table.block
             let count = min(table.block, table.count - firstRow)
@@ -115,14 +127,19 @@ extension SparseAutoencoder {
             if let screen = table.screen, let screened = scratch.screened {
                 args.use(screen, screened, firstFeature: firstRow, columns: columns)
             }
-            encodeBlock(&args)
-            scratch.lists[block].append(args, of: table, firstRow: firstRow)
-            guard selection == nil else { return }
-            // Of a few tokens a block reads few rows, and many blocks' are given back by one call.
-            let forgotten = isBatch ? 1 : Self.blocksForgottenTogether
-            if (block + 1).isMultiple(of: forgotten) || block == scratch.lists.count - 1 {
-                encoder.forget(block / forgotten * forgotten * table.block..<firstRow + count)
+            if readsRows {
+                var rows = EncoderRows(encoder: encoder, firstRow: firstRow)
+                withUnsafeMutablePointer(to: &rows) {
+                    args.row_context = UnsafeMutableRawPointer($0)
+                    args.read_row = EncoderRows.read
+                    args.row_buffers = scratch.rows.pointer + worker * 4 * columns
+                    encodeBlock(&args)
+                }
+            } else {
+                encodeBlock(&args)
             }
+            scratch.lists[block].append(args, of: table, firstRow: firstRow)
+            if selection == nil, !readsRows { encoder.forget(firstRow..<firstRow + count) }
         }
         if let failure = scratch.lists.lazy.compactMap(\.failure).first { throw failure }
         try builder.reserve(scratch.lists.reduce(0) { $0 + $1.count })
