@@ -29,12 +29,13 @@ private struct EncoderRows {
     unowned(unsafe) let encoder: Encoder
     let firstRow: Int
 
-    static let read: @convention(c) (UnsafeMutableRawPointer?, UInt64, UnsafeMutablePointer<Float>?) ->
-        UnsafePointer<Float>? = { context, feature, buffer in
-            guard let rows = context?.assumingMemoryBound(to: EncoderRows.self), let buffer else { return nil }
-            return rows.pointee.encoder.readRow(
-                rows.pointee.firstRow + Int(truncatingIfNeeded: feature), into: buffer)
-        }
+    static let read:
+        @convention(c) (UnsafeMutableRawPointer?, UInt64, UnsafeMutablePointer<Float>?) ->
+            UnsafePointer<Float>? = { context, feature, buffer in
+                guard let rows = context?.assumingMemoryBound(to: EncoderRows.self), let buffer else { return nil }
+                return rows.pointee.encoder.readRow(
+                    rows.pointee.firstRow + Int(truncatingIfNeeded: feature), into: buffer)
+            }
 }
 
 extension SparseAutoencoder {
