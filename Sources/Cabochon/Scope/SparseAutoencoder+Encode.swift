@@ -46,6 +46,8 @@ extension SparseAutoencoder {
     private static let selectedBlock = 16
     /// Up to so many tokens the codes' way through memory is all that counts.
     static let fewTokens = 4
+    /// Of a few tokens without a screen: each call gives back pages around its rows, which others may be reading.
+    private static let blocksForgottenTogether = 32
 
     var encodeTable: EncodeTable {
         if let selection {
@@ -140,7 +142,11 @@ extension SparseAutoencoder {
                 encodeBlock(&args)
             }
             scratch.lists[block].append(args, of: table, firstRow: firstRow)
-            if selection == nil, !readsRows { encoder.forget(firstRow..<firstRow + count) }
+            guard selection == nil, !readsRows else { return }
+            let forgotten = tokens > Self.fewTokens ? 1 : Self.blocksForgottenTogether
+            if (block + 1).isMultiple(of: forgotten) || block == scratch.lists.count - 1 {
+                encoder.forget(block / forgotten * forgotten * table.block..<firstRow + count)
+            }
         }
         if let failure = scratch.lists.lazy.compactMap(\.failure).first { throw failure }
         try builder.reserve(scratch.lists.reduce(0) { $0 + $1.count })

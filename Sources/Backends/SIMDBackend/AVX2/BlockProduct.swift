@@ -9,8 +9,9 @@ import SIMDIntrinsics
 /// Sums of pairs need room in 16 bits: codes stay small.
 let zeroIs128 = false
 
-/// Tokens of a full tile; sixteen registers hold no more sums.
+/// Panels that take a tile together: there are no registers for a second.
 let panelsTogether = 1
+/// Tokens of a full tile; sixteen registers hold no more sums.
 let largestTile = 4
 typealias LargestTile = InlineArray<4, Void>
 /// Tokens of a part of a full tile.

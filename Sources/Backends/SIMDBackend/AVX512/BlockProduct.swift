@@ -5,9 +5,10 @@ import SIMDIntrinsics
 /// Codes may be any unsigned byte.
 let zeroIs128 = true
 
+/// Panels that take the tiles after a call's first together.
+let panelsTogether = 2
 /// Tokens of a full tile: twelve integer and twelve float accumulators leave eight registers, for one panel
 /// by twelve or two panels by six.
-let panelsTogether = 2
 let largestTile = 12
 typealias LargestTile = InlineArray<12, Void>
 /// Tokens of a part of a full tile.

@@ -7,9 +7,10 @@ import SIMDIntrinsics
 /// Codes are to be signed bytes.
 let zeroIs128 = false
 
+/// Panels that take the tiles after a call's first together.
+let panelsTogether = 2
 /// Tokens of a full tile: eight integer and eight float accumulators of 32 registers, for one panel by eight or
 /// two panels by four.
-let panelsTogether = 2
 let largestTile = 8
 typealias LargestTile = InlineArray<8, Void>
 /// Tokens of a part of a full tile.
