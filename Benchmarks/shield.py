@@ -9,7 +9,10 @@
 2. After each part, other programs run some of its rows (--peer-rows of all, the rest of their time is
    scaled by tokens): each prompt x policy by itself, Yes and No read off the last position. PYTHON is an
    interpreter that has llama-cpp-python, or torch, transformers and gguf (random weights in bf16).
-3. An answer of 400 tokens, greedy, checked every 16 by the same model, with either template.
+3. An answer of 400 tokens, greedy, checked every 16 by the same model, with --answer-templates and
+   --answer-policies. Checks run beside the answer, so that what they cost is how much longer the whole call
+   takes: (guarded seconds - unguarded seconds) / unguarded seconds. The answer is made without a guard
+   before and after each guarded one, and the mean of the two is what it is held against.
 
 The weights may be random, of the real shape: what is measured does not depend on them. All take turns on the
 same machine; where it has other work, only the ratios mean something, and those only roughly.
@@ -166,26 +169,41 @@ def compare(guard: cabochon.Guard, rows: list[str], parts: int, peers: list[Peer
     return total
 
 
-def guarded_answer(model: cabochon.Model, template: str, tokens: int, every: int, names: list[str]) -> dict:
-    """What checking an answer on its way costs, as a share of making it."""
-    guard = cabochon.Guard(model, template=template)
-    checks: list[cabochon.Check] = []
-    guarding = cabochon.Guarding(
-        guard, "audit", interval=every, policies=names, check_prompt=False, on_check=checks.append
-    )
-    answer = model.generate(
+def answer(model: cabochon.Model, tokens: int, guarding: cabochon.Guarding | None = None) -> cabochon.Generation:
+    return model.generate(
         "Tell me about lighthouses.", guard=guarding, max_tokens=tokens, temperature=0, ignore_eos=True
     )
-    making = answer.timings.decode_seconds - answer.guard_seconds
-    return {
-        "template": template,
-        "policies": len(names),
-        "tokens": len(answer.tokens),
-        "checks": len(checks),
-        "generation_seconds": making,
-        "check_seconds": answer.guard_seconds,
-        "share": answer.guard_seconds / making,
-    }
+
+
+def guarded_answers(
+    model: cabochon.Model, templates: list[str], counts: list[int], tokens: int, every: int
+) -> list[dict]:
+    """What checking an answer on its way adds to the time that it takes."""
+    results: list[dict] = []
+    plain = seconds(lambda: answer(model, tokens))
+    for count in counts:
+        for template in templates:
+            guard = cabochon.Guard(model, template=template)
+            checks: list[cabochon.Check] = []
+            made: list[cabochon.Generation] = []
+            guarding = cabochon.Guarding(
+                guard, "audit", interval=every, policies=list(guard.policies)[:count], check_prompt=False,
+                on_check=checks.append,
+            )
+            guarded = seconds(lambda: made.append(answer(model, tokens, guarding)))
+            before, plain = plain, seconds(lambda: answer(model, tokens))
+            unguarded = (before + plain) / 2
+            results.append({
+                "template": template,
+                "policies": count,
+                "tokens": len(made[0].tokens),
+                "checks": len(checks),
+                "unguarded_seconds": unguarded,
+                "guarded_seconds": guarded,
+                "check_seconds": made[0].guard_seconds,
+                "cost": (guarded - unguarded) / unguarded,
+            })
+    return results
 
 
 def main() -> None:
@@ -198,6 +216,8 @@ def main() -> None:
     parser.add_argument("--template", default="hf")
     parser.add_argument("--lengths", type=int, nargs=2, default=(60, 400), metavar=("SHORTEST", "LONGEST"))
     parser.add_argument("--answer-tokens", type=int, default=400)
+    parser.add_argument("--answer-templates", nargs="+", default=["hf", "paper"], metavar="TEMPLATE")
+    parser.add_argument("--answer-policies", type=int, nargs="+", default=[1, 4], metavar="COUNT")
     parser.add_argument("--every", type=int, default=16)
     parser.add_argument("--llama-python", metavar="PYTHON")
     parser.add_argument("--torch-python", metavar="PYTHON")
@@ -222,9 +242,8 @@ def main() -> None:
         result["policies"] = compare(guard, rows, options.parts, peers, options.peer_rows)
     result["answers"] = []
     if not options.skip_answer:
-        for names in (["harassment"], list(guard.policies)):
-            for template in ("hf", "paper"):
-                result["answers"].append(guarded_answer(model, template, options.answer_tokens, options.every, names))
+        result["answers"] = guarded_answers(
+            model, options.answer_templates, options.answer_policies, options.answer_tokens, options.every)
     print(json.dumps(result) if options.json else text(result))
 
 
@@ -243,7 +262,8 @@ def text(result: dict) -> str:
     for entry in result["answers"]:
         lines.append(
             f"answer of {entry['tokens']} tokens, {entry['policies']} policies ({entry['template']}), {entry['checks']} checks:"
-            f" {entry['generation_seconds']:.2f} s and {entry['check_seconds']:.2f} s, {entry['share']:.0%}"
+            f" {entry['guarded_seconds']:.2f} s, {entry['unguarded_seconds']:.2f} s without, {entry['cost']:.0%} more;"
+            f" checks ran {entry['check_seconds']:.2f} s"
         )
     return "\n".join(lines)
 

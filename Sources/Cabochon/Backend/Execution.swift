@@ -6,7 +6,7 @@ import CCabochonBackend
 import CabochonShims
 
 final class Execution {
-    private let pool: ThreadPool
+    let pool: ThreadPool
     private var scratch: UnsafeMutableRawPointer?
     private var scratchSize = 0
     /// In memory of its own, because backends hold its address during an op.

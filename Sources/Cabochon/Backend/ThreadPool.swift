@@ -5,7 +5,9 @@
 // core takes fewer. Between jobs workers spin for a short while (the next op of a forward pass
 // comes within microseconds) and then sleep on a futex, so an idle session costs no processor.
 // Sessions on several threads share the pool: one of them has the workers, the others run their
-// job alone on the calling thread, which cannot deadlock and is no slower than waiting.
+// job alone on the calling thread, which cannot deadlock and is no slower than waiting. Each takes a
+// worker's place for as long as it is inside a forward pass, so that no more threads compute than
+// there are processors: two sessions on two processors have one each.
 
 import CCabochonBackend
 import CabochonShims
@@ -31,13 +33,18 @@ final class ThreadPool: Sendable {
         for thread in threads.withLock({ $0 }) { cabochon_shim_join_thread(thread) }
     }
 
+    /// The calling thread goes into a forward pass, until `leave`: another caller's jobs then have a worker less.
+    func enter() { shared.callers.add(1, ordering: .relaxed) }
+
+    func leave() { shared.callers.subtract(1, ordering: .relaxed) }
+
     /// Calls `body(context, index, worker)` once for each index below `count`; returns when all are done.
     func run(count: Int, body: Body, context: UnsafeMutableRawPointer?) {
-        guard threadCount > 1, count > 1, shared.busy.exchange(true, ordering: .acquiring) == false else {
+        if threadCount > 1, count > 1 { startThreads() }
+        guard count > 1, shared.helperLimit > 0, shared.busy.exchange(true, ordering: .acquiring) == false else {
             for index in 0..<max(0, count) { body(context, index, 0) }
             return
         }
-        startThreads()
         shared.run(count: count, body: body, context: context)
         shared.busy.store(false, ordering: .releasing)
     }
@@ -74,6 +81,8 @@ private final class Shared: @unchecked Sendable {
     let busy = Atomic<Bool>(false)
     let quits = Atomic<Bool>(false)
     let workerCount = Atomic<UInt32>(0)
+    /// Threads inside a forward pass.
+    let callers = Atomic<UInt32>(0)
     private let next = Atomic<Int>(0)
     private let working = Atomic<UInt32>(0)
     private let sleepers = Atomic<UInt32>(0)
@@ -82,6 +91,12 @@ private final class Shared: @unchecked Sendable {
     private var body: ThreadPool.Body?
     private var context: UnsafeMutableRawPointer?
     private var count = 0
+
+    /// Workers that one job may have: those that stand for no other caller.
+    var helperLimit: Int {
+        let others = Int(callers.load(ordering: .relaxed)) - 1
+        return max(0, Int(workerCount.load(ordering: .acquiring)) - max(0, others))
+    }
 
     init() { generation.initialize(to: 0) }
     deinit { generation.deallocate() }
@@ -118,9 +133,10 @@ private final class Shared: @unchecked Sendable {
         }
     }
 
+    /// A worker stops where another caller needs its processor; the job's caller, worker 0, never does.
     private func take(worker: Int) {
         guard let body else { return }
-        while true {
+        while worker == 0 || worker <= helperLimit {
             let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
             if index >= count { return }
             body(context, index, worker)

@@ -42,6 +42,8 @@ struct ForwardPass {
     func run(
         _ batch: Batch, visitors: SiteVisitors, firstRow: Int, finalRows: FinalRows, cancellation: Cancellation
     ) throws(CabochonError) {
+        kernels.execution.pool.enter()
+        defer { kernels.execution.pool.leave() }
         try embed(batch)
         fillRotary(batch)
         var layerCount = configuration.layerCount
@@ -116,6 +118,8 @@ struct ForwardPass {
     func head(
         residual: UnsafePointer<Float>, rows: Int, into output: UnsafeMutablePointer<Float>
     ) throws(CabochonError) {
+        kernels.execution.pool.enter()
+        defer { kernels.execution.pool.leave() }
         let c = configuration
         try kernels.binding.prepare(through: c.layerCount, run: kernels.execution.run)
         var args = headArguments(residual: residual, rows: rows)

@@ -2,7 +2,8 @@
 //
 // The gate stands where the reader's callback would: generation calls it with each token, and it
 // hands tokens on when a check has passed. So nothing in generation knows of guards, and everything
-// else that generation can do goes on working.
+// else that generation can do goes on working. A check runs beside the tokens that follow it; those
+// that were made past a violation are thrown away, so that its timing shows in no result.
 
 /// When a guarded answer is checked, and when its tokens are handed on.
 public enum GuardMode: UInt32, Sendable {
@@ -10,7 +11,8 @@ public enum GuardMode: UInt32, Sendable {
     case hold = 1
     /// Checked every `interval` tokens; handed on as far as it has been checked.
     case window = 2
-    /// Handed on at once; checked every `interval` tokens, and never stopped.
+    /// Handed on at once; checked every `interval` tokens, and never stopped. A check is told of before
+    /// the next one starts.
     case audit = 3
 }
 
@@ -46,7 +48,8 @@ public struct GuardedResult: Sendable {
     public let violation: Verdict?
     /// All checks, in their order.
     public let checks: [GuardCheck]
-    /// Time that the checks of the answer took; `generation.timings.decodeSeconds` includes it.
+    /// Time that checks of the answer ran, for the most part beside the making of it:
+    /// `generation.timings.decodeSeconds` includes what of it was waited for before the answer ended.
     public let checkSeconds: Double
 }
 
@@ -56,6 +59,10 @@ extension Guard {
     ///
     /// Afterwards the session holds the prompt and the answer as far as it was handed on; after a
     /// refused prompt, what it held before.
+    ///
+    /// Where the engine has more threads than one and both models are its own, a check runs on a thread
+    /// of its own while up to `interval` more tokens are made; not so while features are watched, which
+    /// are told of at once.
     ///
     /// - Parameters:
     ///   - session: where the answer is made. Its `cancellation` reaches the checks, too.
@@ -95,8 +102,12 @@ private final class GuardGate {
     /// The text of the answer, theirs included.
     private var text = ""
     private var tokenCount = 0
+    /// The last check that was started, as far as it is known.
     private var checkedCount = 0
     private var checkedText: String?
+    /// A check that has not been looked at yet, and how many of the held tokens it is about.
+    private var inFlight: (check: CheckInFlight, heldCount: Int)?
+    private var runsBeside = false
     private var released = (text: "", tokens: 0)
     private var checks: [GuardCheck] = []
     private var checkNanoseconds: UInt64 = 0
@@ -136,6 +147,10 @@ private final class GuardGate {
                 return result(GenerationResult(refusedPromptWithSeed: options.seed ?? 0))
             }
         }
+        let pool = session.model.engine.pool
+        runsBeside =
+            pool === check.moderator.model.engine.pool && pool.threadCount > 1 && options.interventions.watch.isEmpty
+        defer { inFlight?.check.abandon() }
         let generation = try session.generate(
             after: prompt, options: options,
             onToken: { token in
@@ -149,9 +164,11 @@ private final class GuardGate {
             }, onFeatures: onFeatures)
         do throws(CabochonError) {
             if let failure { throw failure }
-            if violation == nil, !isEndedByReader { try finish() }
+            try finish()
             // The session keeps what its reader has, and no more.
-            if violation != nil { try session.truncate(to: lengthBefore + prompt.count + released.tokens) }
+            if violation != nil || isEndedByReader {
+                try session.truncate(to: lengthBefore + prompt.count + released.tokens)
+            }
         } catch {
             try session.goBack(to: mark)
             throw error
@@ -164,23 +181,48 @@ private final class GuardGate {
         text += token.text
         tokenCount = count
         held.append((token, count))
-        if guarding.mode == .audit, !release() { return false }
-        guard guarding.interval > 0, tokenCount - checkedCount >= guarding.interval else { return true }
-        guard try !checkAnswer() else { return false }
-        return guarding.mode != .window || release()
+        if guarding.mode == .audit, !release(held.count) { return false }
+        if guarding.interval > 0, tokenCount - checkedCount >= guarding.interval {
+            guard try settle() else { return false }
+            startCheck(isBeside: runsBeside)
+        }
+        guard let inFlight, inFlight.check.hasEnded else { return true }
+        return try settle()
     }
 
     /// The answer has ended: whatever waits is checked and handed on.
     private func finish() throws(CabochonError) {
-        let isChecked = text == checkedText
-        if !isChecked, try checkAnswer() { return }
-        _ = release()
+        guard try settle(), violation == nil, !isEndedByReader else { return }
+        if text != checkedText {
+            startCheck(isBeside: false)
+            guard try settle() else { return }
+        }
+        _ = release(held.count)
     }
 
-    /// Hands on what waits. Returns whether the reader wants more.
-    private func release() -> Bool {
-        let tokens = held
-        held = []
+    private func startCheck(isBeside: Bool) {
+        checkedCount = tokenCount
+        checkedText = text
+        let started = CheckInFlight(
+            check, of: text, tokenCount: tokenCount, cancellation: cancellation, isBeside: isBeside)
+        inFlight = (started, held.count)
+    }
+
+    /// Waits for the check in flight, if there is one, and hands on what has passed it. Returns whether
+    /// the answer goes on.
+    private func settle() throws(CabochonError) -> Bool {
+        guard let (check, heldCount) = inFlight else { return true }
+        inFlight = nil
+        let (verdicts, nanoseconds) = try check.verdicts()
+        checkNanoseconds += nanoseconds
+        guard !note(verdicts, answerTokens: check.tokenCount) else { return false }
+        return guarding.mode != .window || release(heldCount)
+    }
+
+    /// Hands on the first `count` tokens that wait. Returns whether the reader wants more.
+    private func release(_ count: Int) -> Bool {
+        let tokens = held.prefix(count)
+        held.removeFirst(count)
         for (token, count) in tokens {
             released.text += token.text
             released.tokens = count
@@ -190,16 +232,6 @@ private final class GuardGate {
             }
         }
         return true
-    }
-
-    /// Returns whether the answer must stop.
-    private func checkAnswer() throws(CabochonError) -> Bool {
-        let start = monotonicNanoseconds()
-        let verdicts = try check.verdicts(on: text, cancellation: cancellation)
-        checkNanoseconds += monotonicNanoseconds() - start
-        checkedCount = tokenCount
-        checkedText = text
-        return note(verdicts, answerTokens: tokenCount)
     }
 
     /// Returns whether a policy is violated and the mode stops for it.
