@@ -22,12 +22,12 @@ struct Expected: Decodable {
 }
 
 @Suite struct ParityTests {
-    static func model(_ path: String = "gemma2-tiny", _ change: (inout Model.Options) -> Void = { _ in }) throws
-        -> Model
-    {
+    static func model(
+        _ path: String = "gemma2-tiny", threads: Int = 2, _ change: (inout Model.Options) -> Void = { _ in }
+    ) throws -> Model {
         var engineOptions = Engine.Options()
         engineOptions.loadsPlugins = false
-        engineOptions.threads = 2
+        engineOptions.threads = threads
         var options = Model.Options()
         options.kvType = .f32
         change(&options)
