@@ -37,6 +37,46 @@ static void threads_share_a_model(void) {
     for (int i = 0; i < 4; i++) free(results[i]);
 }
 
+enum { ANSWER = 48 };
+
+typedef struct answering {
+    int32_t ids[200 + ANSWER];
+    size_t length;
+} answering;
+
+static void *answer_at_length(void *argument) {
+    answering *self = argument;
+    cabochon_session *session = new_session();
+    cabochon_generation_options options = greedy(ANSWER);
+    int32_t prompt[200];
+    for (int i = 0; i < 200; i++) prompt[i] = (int32_t)(3 + (self->length * 31 + i * 7) % 200);
+    CHECK(cabochon_session_generate(session, prompt, 200, &options, NULL, NULL, NULL, NULL) == CABOCHON_OK,
+          "an answer");
+    self->length = 200 + ANSWER;
+    CHECK(cabochon_session_tokens(session, self->ids, &self->length, NULL) == CABOCHON_OK, "its tokens");
+    cabochon_session_free(session);
+    return NULL;
+}
+
+/* Sessions that compute at the same time share the engine's threads: each gets what it would get alone. */
+static void sessions_side_by_side(void) {
+    enum { MANY = 3 };
+    cabochon_model_set_backend(model, "simd", NULL);
+    static answering alone[MANY], together[MANY];
+    for (int i = 0; i < MANY; i++) {
+        alone[i].length = (size_t)i;
+        answer_at_length(&alone[i]);
+    }
+    for (int round = 0; round < 10; round++) {
+        pthread_t threads[MANY];
+        for (int i = 0; i < MANY; i++) together[i].length = (size_t)i;
+        for (int i = 0; i < MANY; i++) pthread_create(&threads[i], NULL, answer_at_length, &together[i]);
+        for (int i = 0; i < MANY; i++) pthread_join(threads[i], NULL);
+        for (int i = 0; i < MANY; i++)
+            CHECK(memcmp(alone[i].ids, together[i].ids, sizeof alone[i].ids) == 0, "session %d", i);
+    }
+}
+
 static void *cancel_later(void *argument) {
     usleep(20000);
     cabochon_session_cancel(argument);
@@ -149,6 +189,7 @@ int main(int argc, char **argv) {
     const char *path = argc > 1 ? argv[1] : MODEL;
     if (!open_model(path)) return 1;
     threads_share_a_model();
+    sessions_side_by_side();
     cancel_from_another_thread();
     cancel_a_guard();
     forked_process(path);
