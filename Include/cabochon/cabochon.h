@@ -828,14 +828,14 @@ typedef struct cabochon_generation_summary {
     size_t struct_size;
     uint32_t finish_reason;   /* CABOCHON_FINISH_* */
     uint32_t prompt_tokens;   /* tokens of the prompt that were read */
-    uint32_t decode_tokens;   /* tokens of the answer */
+    uint32_t decode_tokens;   /* tokens of the answer; with a guard, all that were made, handed on or not */
     int32_t stop_token;       /* the id that ended it, with FINISH_EOS; else -1 */
     uint64_t seed;            /* the one that was used */
     uint64_t prompt_nanoseconds; /* until the first token was chosen */
     uint64_t decode_nanoseconds; /* from there to the end */
     uint32_t guessed_tokens;     /* with a draft or PROMPT_LOOKUP: tokens guessed, */
     uint32_t accepted_tokens;    /* and those of them that held */
-    uint64_t guard_nanoseconds;  /* of decode_nanoseconds, what checks by a guard took */
+    uint64_t guard_nanoseconds;  /* for which checks of the answer by a guard ran, mostly beside its making */
 } cabochon_generation_summary;
 
 /* Reads `prompt`, then generates an answer token by token. Afterwards the session holds the prompt
@@ -1032,7 +1032,8 @@ void cabochon_guard_cancel(const cabochon_guard *guard);
 #define CABOCHON_GUARDING_SKIP_PROMPT 1u /* judge the answer only */
 
 /* Told of each check, on the thread of the call: of the prompt (is_answer 0), or of the answer's first
- * answer_tokens tokens. Verdicts are in the policies' order, borrowed for the call. */
+ * answer_tokens tokens, up to `interval` tokens after the last of these was made. Verdicts are in the
+ * policies' order, borrowed for the call. */
 typedef void (*cabochon_guarding_callback)(void *user_data, int32_t is_answer, size_t answer_tokens,
                                            const cabochon_verdict *verdicts, size_t verdict_count);
 
@@ -1062,8 +1063,12 @@ void cabochon_guarding_options_init(cabochon_guarding_options *options, size_t s
 /* As cabochon_session_generate, with a guard that judges the prompt before and the answer while it is
  * made. The session's model may be the guard's own, or another. An answer that violates a policy ends
  * with CABOCHON_FINISH_CONTENT_FILTER and what was handed on until then, which is also what the
- * session keeps of it; after a refused prompt the session is as before. on_token is called later by
- * what is held back.
+ * session keeps of it; so is what it keeps where on_token ends the answer; after a refused prompt the
+ * session is as before. on_token is called later by what is held back.
+ * Where the models' engines have two threads or more, a check runs on a thread of the library's own
+ * while the answer goes on, for `interval` tokens at the most, and what was made past a violation is
+ * thrown away; no callback comes from that thread, and it has ended when this returns.
+ * With watched features, checks and tokens take turns.
  *   prompt       prompt_count ids for the session.
  *   prompt_text  what the user asked, prompt_text_len bytes: it is judged, and the answer with it.
  *   guarding     must not be NULL: thresholds have no default.

@@ -115,7 +115,8 @@ public struct GeneratedToken: Sendable {
 public struct Timings: Sendable {
     public var promptTokens = 0
     public var promptSeconds = 0.0
-    /// Tokens of the answer, and the time from the first of them to the end.
+    /// Tokens of the answer, and the time from the first of them to the end. With a guard, all that were
+    /// made, handed on or not.
     public var decodeTokens = 0
     public var decodeSeconds = 0.0
     /// Of an assisted answer: tokens guessed, and those of them that held.

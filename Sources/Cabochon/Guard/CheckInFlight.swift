@@ -2,6 +2,7 @@
 //
 // Making a token waits for memory, and one thread gets most of what two do; a check computes. So the
 // two run side by side, and the pool gives each a share of its threads for as long as both are at it.
+// The pools of two engines know nothing of each other: each is told of the other's caller.
 
 import CabochonShims
 import Synchronization
@@ -20,23 +21,27 @@ final class CheckInFlight: @unchecked Sendable {
     private var nanoseconds: UInt64 = 0
     /// Nil once it has been joined, or where the check ran on the caller's thread.
     private var thread: UInt64?
+    /// Where the answer is made, if the check is on a thread of its own and computes elsewhere.
+    private var otherPool: ThreadPool?
 
     /// Starts the check.
     ///
     /// - Parameters:
     ///   - cancellation: reaches it while it runs.
-    ///   - isBeside: on a thread of its own; where the system refuses one, and if false, it has ended when
-    ///     this returns.
+    ///   - pool: where the answer is made meanwhile, and the check has a thread of its own. Nil where it
+    ///     has not: it has then ended when this returns, as where the system refuses a thread.
     init(
-        _ check: AnswerCheck, of text: String, tokenCount: Int, cancellation: Cancellation, isBeside: Bool
+        _ check: AnswerCheck, of text: String, tokenCount: Int, cancellation: Cancellation, beside pool: ThreadPool?
     ) {
         self.check = check
         self.text = text
         self.tokenCount = tokenCount
         self.cancellation = cancellation
-        if isBeside, start() { return }
+        if let pool, start(beside: pool) { return }
         judge()
     }
+
+    private var ownPool: ThreadPool { check.moderator.model.engine.pool }
 
     /// Whether `verdicts` gives them without waiting.
     var hasEnded: Bool { ended.load(ordering: .acquiring) }
@@ -58,7 +63,9 @@ final class CheckInFlight: @unchecked Sendable {
         cancellation.reset()
     }
 
-    private func start() -> Bool {
+    private func start(beside pool: ThreadPool) -> Bool {
+        if pool !== ownPool { otherPool = pool }
+        otherPool?.enter()
         let retained = Unmanaged.passRetained(self)
         var thread: UInt64 = 0
         let status = cabochon_shim_start_thread(
@@ -66,9 +73,12 @@ final class CheckInFlight: @unchecked Sendable {
             retained.toOpaque(), &thread)
         guard status == 0 else {
             retained.release()
+            otherPool?.leave()
+            otherPool = nil
             return false
         }
         self.thread = thread
+        if otherPool != nil { ownPool.enter() }
         return true
     }
 
@@ -78,11 +88,14 @@ final class CheckInFlight: @unchecked Sendable {
             outcome = .success(try check.verdicts(on: text, cancellation: cancellation))
         } catch { outcome = .failure(error) }
         nanoseconds = monotonicNanoseconds() - start
+        otherPool?.leave()
         ended.store(true, ordering: .releasing)
     }
 
     private func join() {
         guard let thread else { return }
+        // Who waits computes nothing.
+        if otherPool != nil { ownPool.leave() }
         cabochon_shim_join_thread(thread)
         self.thread = nil
     }

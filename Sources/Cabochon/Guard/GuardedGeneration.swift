@@ -60,9 +60,8 @@ extension Guard {
     /// Afterwards the session holds the prompt and the answer as far as it was handed on; after a
     /// refused prompt, what it held before.
     ///
-    /// Where the engine has more threads than one and both models are its own, a check runs on a thread
-    /// of its own while up to `interval` more tokens are made; not so while features are watched, which
-    /// are told of at once.
+    /// Where both models' engines have more threads than one, a check runs on a thread of its own while up
+    /// to `interval` more tokens are made; not so while features are watched, which are told of at once.
     ///
     /// - Parameters:
     ///   - session: where the answer is made. Its `cancellation` reaches the checks, too.
@@ -107,7 +106,8 @@ private final class GuardGate {
     private var checkedText: String?
     /// A check that has not been looked at yet, and how many of the held tokens it is about.
     private var inFlight: (check: CheckInFlight, heldCount: Int)?
-    private var runsBeside = false
+    /// Where the answer is made while checks run, if that may be at the same time.
+    private var pool: ThreadPool?
     private var released = (text: "", tokens: 0)
     private var checks: [GuardCheck] = []
     private var checkNanoseconds: UInt64 = 0
@@ -147,9 +147,10 @@ private final class GuardGate {
                 return result(GenerationResult(refusedPromptWithSeed: options.seed ?? 0))
             }
         }
-        let pool = session.model.engine.pool
-        runsBeside =
-            pool === check.moderator.model.engine.pool && pool.threadCount > 1 && options.interventions.watch.isEmpty
+        let engines = [session.model.engine, check.moderator.model.engine]
+        if engines.allSatisfy({ $0.threadCount > 1 }), options.interventions.watch.isEmpty {
+            pool = session.model.engine.pool
+        }
         defer { inFlight?.check.abandon() }
         let generation = try session.generate(
             after: prompt, options: options,
@@ -184,7 +185,7 @@ private final class GuardGate {
         if guarding.mode == .audit, !release(held.count) { return false }
         if guarding.interval > 0, tokenCount - checkedCount >= guarding.interval {
             guard try settle() else { return false }
-            startCheck(isBeside: runsBeside)
+            startCheck(beside: pool)
         }
         guard let inFlight, inFlight.check.hasEnded else { return true }
         return try settle()
@@ -194,17 +195,17 @@ private final class GuardGate {
     private func finish() throws(CabochonError) {
         guard try settle(), violation == nil, !isEndedByReader else { return }
         if text != checkedText {
-            startCheck(isBeside: false)
+            startCheck(beside: nil)
             guard try settle() else { return }
         }
         _ = release(held.count)
     }
 
-    private func startCheck(isBeside: Bool) {
+    private func startCheck(beside pool: ThreadPool?) {
         checkedCount = tokenCount
         checkedText = text
         let started = CheckInFlight(
-            check, of: text, tokenCount: tokenCount, cancellation: cancellation, isBeside: isBeside)
+            check, of: text, tokenCount: tokenCount, cancellation: cancellation, beside: pool)
         inFlight = (started, held.count)
     }
 

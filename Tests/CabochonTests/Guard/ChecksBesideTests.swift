@@ -56,11 +56,12 @@ import Testing
     }
 
     private func outcome(
-        _ model: Model, _ options: GenerationOptions, _ guarding: GuardingOptions, _ reader: Reader = Reader()
+        _ model: Model, _ options: GenerationOptions, _ guarding: GuardingOptions, _ reader: Reader = Reader(),
+        judge: Model? = nil
     ) throws -> Outcome {
         let session = try model.makeSession()
         var outcome = Outcome()
-        let result = try GuardTests.makeGuard(model).generate(
+        let result = try GuardTests.makeGuard(judge ?? model).generate(
             in: session, after: try prompt(), promptText: "Hello", options: options, guarding: guarding,
             onCheck: { _ in outcome.atChecks.append(outcome.handedOn.count) },
             onToken: { token in
@@ -100,6 +101,15 @@ import Testing
                 #expect(seen.handedOn.count == 12 && seen.finishReason == .maxTokens)
                 #expect(seen.checkedTokens.last == 12 && seen.checkedTokens.count == (12 + interval - 1) / interval)
             }
+        }
+    }
+
+    @Test("The guard's model may be another engine's, of as many threads or of one")
+    func twoEngines() throws {
+        let other = try ParityTests.model(threads: 2)
+        let expected = try outcome(alone, options(), guarding(.window, 3))
+        for (model, judge) in [(beside, other), (beside, alone), (alone, beside)] {
+            for _ in 0..<3 { #expect(try outcome(model, options(), guarding(.window, 3), judge: judge) == expected) }
         }
     }
 

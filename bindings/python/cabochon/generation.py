@@ -39,7 +39,8 @@ class TokenLogprob:
 class Timings:
     """How long an answer took. The prompt's time runs until the first token is chosen.
 
-    Of an assisted answer ``guessed_tokens`` were guessed ahead, and ``accepted_tokens`` of them held.
+    Of an assisted answer ``guessed_tokens`` were guessed ahead, and ``accepted_tokens`` of them held. With
+    a guard, ``decode_tokens`` are all that were made, handed on or not.
     """
 
     prompt_tokens: int
@@ -66,10 +67,10 @@ class Generation:
 
     ``tokens`` includes the one that ended it. ``finish_reason`` is "eos", "stop", "length",
     "callback", "context" or "content_filter"; of the last, ``filter_policy`` says which policy a guard
-    found violated. ``guard_seconds`` is the part of the decode time that a guard took. ``logprobs`` is
-    None unless asked for. ``seed`` is the one that was used, also where none was given: with it the
-    answer can be had again. ``features``, one for each dictionary of ``watch``, hold a row for each
-    token of the prompt and of the answer.
+    found violated. ``guard_seconds`` is how long a guard's checks of the answer ran, for the most part
+    beside the making of it. ``logprobs`` is None unless asked for. ``seed`` is the one that was used, also
+    where none was given: with it the answer can be had again. ``features``, one for each dictionary of
+    ``watch``, hold a row for each token of the prompt and of the answer.
     """
 
     text: str
