@@ -42,6 +42,13 @@ extern "C" {
 /* Descriptor flags. */
 #define CABOCHON_BACKEND_SAME_BITS ((uint32_t)1)
 #define CABOCHON_BACKEND_SCREENS ((uint32_t)2) /* its sparse_encode makes use of the screen */
+/* linear keeps to a bound, so that a cheaper copy of a matrix can tell which of its products are small:
+ * an output lies within columns * 2^-23 * |w| |x'| (lengths of vectors) of w . x', where x' is x itself, or
+ *     weights of F32, F16, BF16: x rounded to bfloat16, to nearest even;
+ *     of other types: in each aligned block of 32 columns the nearest multiples of M / 127, where M is the
+ *     largest magnitude in the block.
+ * And prepare_weight takes Q8_0. */
+#define CABOCHON_BACKEND_BOUNDED_PRODUCTS ((uint32_t)4)
 
 /* CPU features (processor and operating system both allow them). */
 #define CABOCHON_CPU_AVX2 ((uint64_t)0x1)
@@ -298,7 +305,7 @@ typedef struct cabochon_backend_descriptor {
     size_t struct_size;            /* sizeof(cabochon_backend_descriptor) */
     uint64_t cpu_features;         /* all of these must be present */
     int32_t priority;              /* the fittest with the highest is the default; scalar is 0 */
-    uint32_t flags;                /* CABOCHON_BACKEND_SAME_BITS, CABOCHON_BACKEND_SCREENS */
+    uint32_t flags;                /* CABOCHON_BACKEND_SAME_BITS, _SCREENS, _BOUNDED_PRODUCTS */
     const char *name;              /* lower case, as CABOCHON_BACKEND names it */
     const char *version;
     const cabochon_backend_ops *ops;

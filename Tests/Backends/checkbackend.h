@@ -139,6 +139,9 @@ typedef struct check_dot {
 } check_dot;
 void check_steps(uint32_t type, const double *activations, uint64_t columns, double *steps);
 check_dot check_reference_dot(const float *weights, const double *activations, const double *steps, uint64_t columns);
+/* Whether an output of linear keeps what CABOCHON_BACKEND_BOUNDED_PRODUCTS promises. */
+bool check_is_within_bound(uint32_t type, const float *weights, const double *activations, uint64_t columns,
+                           float output);
 uint16_t check_float16(float value);
 double check_float16_value(uint16_t bits);
 

@@ -54,6 +54,42 @@ check_dot check_reference_dot(const float *weights, const double *activations, c
     return (check_dot){value, tolerance};
 }
 
+/* x rounded to the nearest bfloat16, to even. */
+static double brain_float(double x) {
+    float value = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+bool check_is_within_bound(uint32_t type, const float *weights, const double *activations, uint64_t columns,
+                           float output) {
+    bool is_quantized = check_type_is_quantized(type);
+    double exact = 0, rounded = 0, weight_square = 0, exact_square = 0, rounded_square = 0, undecided = 0;
+    for (uint64_t first = 0; first < columns; first += 32) {
+        uint64_t end = first + 32 < columns ? first + 32 : columns;
+        double largest = 0;
+        for (uint64_t i = first; i < end; i++) largest = fmax(largest, fabs(activations[i]));
+        double step = largest / 127;
+        for (uint64_t i = first; i < end; i++) {
+            double x = activations[i], code = step > 0 ? x / step : 0;
+            double taken = is_quantized ? step * nearbyint(code) : brain_float(x);
+            /* Just between two multiples the float32 quotient may fall to either side. */
+            if (is_quantized && fabs(fabs(code - floor(code)) - 0.5) < 1e-4) undecided += fabs(weights[i]) * step;
+            exact += weights[i] * x;
+            rounded += weights[i] * taken;
+            weight_square += (double)weights[i] * weights[i];
+            exact_square += x * x;
+            rounded_square += taken * taken;
+        }
+    }
+    double unit = (double)columns * 0x1p-23 * sqrt(weight_square), least = (double)columns * 0x1p-120;
+    return fabs(output - exact) <= unit * sqrt(exact_square) + least ||
+           fabs(output - rounded) <= unit * sqrt(rounded_square) + undecided + least;
+}
+
 uint16_t check_float16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);

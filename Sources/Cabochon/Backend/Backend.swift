@@ -15,6 +15,8 @@ final class Backend: @unchecked Sendable {
     let givesSameBits: Bool
     /// Whether encoding sparse features is faster with a screen.
     let usesScreens: Bool
+    /// Whether its linear op keeps to backend.h's bound.
+    let boundsProducts: Bool
     /// A copy of the plugin's table, entries beyond its struct_size NULL.
     let ops: cabochon_backend_ops
     /// What the plugin's ops get as `self`; nil until `create`, and for plugins without one.
@@ -48,6 +50,7 @@ final class Backend: @unchecked Sendable {
         self.cpuFeatures = descriptor.cpu_features
         self.givesSameBits = descriptor.flags & CABOCHON_BACKEND_SAME_BITS != 0
         self.usesScreens = descriptor.flags & CABOCHON_BACKEND_SCREENS != 0
+        self.boundsProducts = descriptor.flags & CABOCHON_BACKEND_BOUNDED_PRODUCTS != 0
         self.ops = try Self.copy(table: table, path: path)
         self.table = UInt(bitPattern: table)
     }
