@@ -71,7 +71,7 @@ public final class Model: Sendable {
             let weights = try source.makeWeights()
             self.weights = weights
             let backend = try engine.registry.backend(named: options.backend)
-            binding = Mutex(try Self.bind(weights, to: backend, engine: engine))
+            binding = Mutex(try Self.bind(weights, to: backend, engine: engine, path: path))
         }
         loadNanoseconds = monotonicNanoseconds() - start
         engine.write(
@@ -79,10 +79,11 @@ public final class Model: Sendable {
     }
 
     private static func bind(
-        _ weights: GemmaWeights, to backend: Backend, engine: Engine
+        _ weights: GemmaWeights, to backend: Backend, engine: Engine, path: String
     ) throws(CabochonError) -> WeightBinding {
         try WeightBinding(
-            groups: weights.layers.map(\.matrices) + [weights.head], backend: backend, scalar: engine.registry.scalar)
+            groups: weights.layers.map(\.matrices) + [weights.head], backend: backend, scalar: engine.registry.scalar,
+            headScreen: HeadScreenMaker { engine.write(.info, "\(path): \($0)") })
     }
 
     /// The name of the backend that computes; empty for a model that was loaded for its vocabulary only.
@@ -97,7 +98,7 @@ public final class Model: Sendable {
         guard let weights else { throw withoutWeights() }
         let backend = try engine.registry.backend(named: name)
         if binding.withLock({ $0?.backend === backend }) { return }
-        let next = try Self.bind(weights, to: backend, engine: engine)
+        let next = try Self.bind(weights, to: backend, engine: engine, path: path)
         binding.withLock { $0 = next }
         engine.write(.info, "\(path): backend \(backend.name)")
     }

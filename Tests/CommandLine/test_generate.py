@@ -48,6 +48,16 @@ def test_json_is_one_object_that_says_what_was_done(cabochon, tiny):
     assert timings["decode_tokens_per_second"] == pytest.approx(timings["decode_tokens"] / timings["decode_seconds"])
 
 
+@pytest.mark.parametrize("backend", ["avx512", "avx2"])
+def test_a_long_greedy_answer_gets_a_screen_of_the_head(cabochon, tiny, backend):
+    if not any(entry["name"] == backend for entry in cabochon.json("backends")["backends"]):
+        pytest.skip(f"no {backend} here")
+    arguments = ["generate", "--model", tiny, *GREEDY, "--prompt", "Hello", "--backend", backend, "--verbose"]
+    assert "has a screen" not in cabochon.run(*arguments, "--max-tokens", 90).stderr.decode()
+    words = cabochon.run(*arguments, "--max-tokens", 400).stderr.decode()
+    assert "the head has a screen of 2073 rows" in words and "given up" not in words
+
+
 def test_text_goes_to_standard_output_and_timings_to_standard_error(cabochon, tiny):
     arguments = ["generate", "--model", tiny, *GREEDY, "--prompt", "Hello", "--max-tokens", 8]
     done, object = cabochon.run(*arguments), cabochon.json(*arguments)

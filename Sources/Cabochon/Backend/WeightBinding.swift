@@ -11,6 +11,8 @@ import Synchronization
 final class WeightBinding: @unchecked Sendable {
     let backend: Backend
     let scalar: Backend
+    /// For tokens that need only the largest logits.
+    let headScreen: HeadScreenMaker
     private let groups: [[StoredTensor]]
     private let firstRecord: [Int]
     private let records: UnsafeMutablePointer<cabochon_weight>
@@ -21,10 +23,13 @@ final class WeightBinding: @unchecked Sendable {
 
     /// - Parameter groups: matrices that become needed together, in the order of a forward pass:
     ///   the layers, then the head.
-    init(groups: [[StoredTensor]], backend: Backend, scalar: Backend) throws(CabochonError) {
+    init(
+        groups: [[StoredTensor]], backend: Backend, scalar: Backend, headScreen: HeadScreenMaker
+    ) throws(CabochonError) {
         self.groups = groups
         self.backend = backend
         self.scalar = scalar
+        self.headScreen = headScreen
         var firsts: [Int] = []
         var count = 0
         for group in groups {

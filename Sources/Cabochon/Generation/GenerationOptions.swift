@@ -39,6 +39,15 @@ public struct GenerationOptions: Sendable {
 
     public init() {}
 
+    /// How many of the largest logits draws look at; nil: more than are worth searching for, or not as they are.
+    var largestLogitCount: Int? {
+        guard logitBias.isEmpty, repetitionPenalty == 1, presencePenalty == 0, frequencyPenalty == 0,
+            logprobCount == nil
+        else { return nil }
+        if temperature == 0 { return 1 }
+        return (1...128).contains(topK) ? topK : nil
+    }
+
     func validate(vocabularySize: Int) throws(CabochonError) {
         func check(_ holds: Bool, _ message: @autoclosure () -> String) throws(CabochonError) {
             guard holds else { throw CabochonError(.invalidArgument, message()) }

@@ -99,6 +99,8 @@ struct Sampler {
         if options.topP < 1 {
             // Of all tokens' probability where nothing was cut before, of the k kept ones' otherwise.
             let total = weights[..<count].reduce(0.0) { $0 + Double($1) }
+            // Bins of their own where tokens were cut: how sums round should not depend on those.
+            let order = options.topK > 0 ? TokenOrder(logits, best: best, floor: last.logit) : order
             last = order.last(
                 of: candidates[..<count], through: last, until: Double(options.topP) * total,
                 weight: { Double(weights[$0]) })

@@ -60,8 +60,15 @@ extension Session {
         let lengthBefore = length + prompt.count
         let start = monotonicNanoseconds()
         let logits = try Buffer<Float>(count: model.configuration.vocabularySize, for: "logits")
+        func findLogits() throws(CabochonError) {
+            if let count = options.largestLogitCount, count < logits.count {
+                try self.logits(largest: count, into: logits.elements)
+            } else {
+                try self.logits(into: logits.elements)
+            }
+        }
         try append(prompt)
-        try self.logits(into: logits.elements)
+        try findLogits()
         try interventions.report(onFeatures)
         let seed = options.seed ?? Self.drawSeed()
         var answer = Answer(session: self, options: options, seed: seed)
@@ -75,7 +82,7 @@ extension Session {
         if options.maxTokens > 0 {
             while try answer.step(logits.elements, onToken: onToken) {
                 if let assistant, try answer.takeGuesses(of: assistant, onToken: onToken) == false { break }
-                try self.logits(into: logits.elements)
+                try findLogits()
                 try interventions.report(onFeatures)
             }
             // The last token has not passed through the layers yet; its features are wanted too. No logits are.

@@ -157,6 +157,18 @@ public final class Session {
         try pass.head(residual: residual, rows: 1, into: base)
     }
 
+    /// The `count` largest logits after the last position, and those equal to the last of them, as
+    /// `logits(into:)` gives them; others may be -infinity.
+    ///
+    /// - Parameter output: [vocabularySize]
+    func logits(largest count: Int, into output: UnsafeMutableBufferPointer<Float>) throws(CabochonError) {
+        guard output.count >= model.configuration.vocabularySize, let base = output.baseAddress else {
+            throw CabochonError(.internal, "too small a buffer for logits")
+        }
+        let residual = try finalResidual()
+        try forwardPass(rows: 1).head(largest: count, residual: residual, into: base)
+    }
+
     /// Logits after the last token and after each of `guesses`, which follow it on trial: the cache holds
     /// them, but the session does not until `appendLater` and `confirmGuess` say so for each.
     ///

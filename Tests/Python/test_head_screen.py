@@ -1,0 +1,157 @@
+"""The head's screen: an answer that draws from the largest logits only is the one that computes them all.
+
+From the 97th such token on a head of floats is screened on backends that bound their products. A log-probability needs
+all logits, so an answer that reports one is the reference. The heads try to make the screen fail: rows that are equal
+or differ in one bit, outlier dimensions, logits that softcap makes equal, rows of extreme sizes, one that is no number.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import cabochon
+import reference
+
+BACKENDS = cabochon.backends()
+PATIENCE = 100
+
+
+def brain_floats(values):
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+ENCODINGS = {"F32": np.float32, "F16": np.float16, "BF16": brain_floats}
+
+
+def save(folder, original, dtype, change=lambda tensors, rng: None):
+    """The small checkpoint with other weights, in one file."""
+    _, tensors = reference.load(original)
+    tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    change(tensors, np.random.default_rng(3))
+    folder.mkdir()
+    for file in original.iterdir():
+        if file.is_file() and ".safetensors" not in file.name:
+            shutil.copy(file, folder)
+    header, parts, end = {}, [], 0
+    for name, tensor in tensors.items():
+        data = ENCODINGS[dtype](tensor).tobytes()
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [end, end + len(data)]}
+        parts.append(data)
+        end += len(data)
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
+    return folder
+
+
+def check(path, backend):
+    model = cabochon.Model(path, backend=backend, threads=2)
+    rng = np.random.default_rng(5)
+    model.generate([2, 3], max_tokens=PATIENCE, temperature=0, ignore_eos=True)
+    for _ in range(6):
+        prompt = [2] + [int(token) for token in rng.integers(3, model.vocab_size, 5)]
+        for options in (
+            dict(temperature=0), dict(temperature=3.0, top_k=2), dict(temperature=4.0, top_k=40, top_p=0.9),
+            dict(temperature=1.0, top_k=64, min_p=0.01),
+        ):  # fmt: skip
+            options = dict(max_tokens=40, ignore_eos=True, seed=7, **options)
+            want = model.generate(prompt, logprobs=1, **options)
+            assert model.generate(prompt, **options).tokens == want.tokens, (backend, options)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ENCODINGS)
+def test_heads_of_floats(tmp_path, model_path, dtype, backend):
+    check(save(tmp_path / "model", model_path, dtype), backend)
+
+
+HEAD = "model.embed_tokens.weight"
+
+
+def equal_rows(tensors, rng):
+    head = tensors[HEAD]
+    head[1000:2000] = head[:1000]
+
+
+def rows_that_differ_in_one_bit(tensors, rng):
+    head = tensors[HEAD]
+    half = len(head) // 2
+    head[half : 2 * half] = head[:half]
+    bits = head.view(np.uint32)
+    bits[np.arange(half) + half, rng.integers(0, head.shape[1], half)] ^= 1 << 16
+
+
+def outlier_dimensions(tensors, rng):
+    gain = tensors["model.norm.weight"]
+    gain[[3, 20, 41]] = 40.0, 300.0, -2000.0
+
+
+def logits_at_the_cap(tensors, rng):
+    tensors["model.norm.weight"][:] = 3000
+
+
+def logits_near_the_cap(tensors, rng):
+    tensors["model.norm.weight"][:] += 60
+
+
+def rows_of_extreme_sizes(tensors, rng):
+    head = tensors[HEAD]
+    head *= np.exp(rng.normal(0, 4, (len(head), 1)))
+    head[::7] *= 1e-30
+    head[::5, ::2] = 0
+    head[::11] = 0
+
+
+def rows_that_are_no_numbers(tensors, rng):
+    tensors[HEAD][[1700, 1800], [5, 60]] = np.nan, np.inf
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["F32", "BF16"])
+@pytest.mark.parametrize(
+    "change",
+    [equal_rows, rows_that_differ_in_one_bit, outlier_dimensions, logits_at_the_cap, logits_near_the_cap,
+     rows_of_extreme_sizes, rows_that_are_no_numbers],
+)  # fmt: skip
+def test_heads_that_are_hard_to_screen(tmp_path, model_path, change, dtype, backend):
+    check(save(tmp_path / "model", model_path, dtype, change), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_whose_copies_are_as_far_off_as_they_can_be(tmp_path, model_path, backend):
+    """Row 900 is the largest, but its copy's product is far below that of row 901, whose copy is rounded up."""
+    prompt = [2, 100, 200, 300]
+    plain = cabochon.Model(model_path, backend="scalar")
+    site = f"{plain.layer_count - 1}.resid_post"
+
+    def change(tensors, rng):
+        x = plain.activations(prompt, site)[site][-1] * (1 + tensors["model.norm.weight"])
+        codes = np.full((2, len(x)), [[20.49], [20.51]], np.float32)
+        codes[0, 5::11] += 1
+        codes[:, ::32] = 127
+        tensors[HEAD][900:902] = codes * np.sign(x) / 64
+
+    model = cabochon.Model(save(tmp_path / "model", model_path, "F32", change), backend=backend, threads=2)
+    model.generate([2, 3], max_tokens=PATIENCE, temperature=0, ignore_eos=True)
+    assert model.generate(prompt, max_tokens=1, temperature=0, ignore_eos=True).tokens == [900]
+    logits = model.logits(prompt)[-1]
+    assert sorted(logits)[-2] == logits[901] < logits[900]
+
+
+def test_all_logits_are_there_after_a_screened_answer(tmp_path, model_path):
+    model = cabochon.Model(save(tmp_path / "model", model_path, "BF16"), threads=2)
+    with model.session() as session:
+        tokens = session.generate([2, 3], max_tokens=2 * PATIENCE, temperature=0, ignore_eos=True).tokens
+        logits = session.logits()
+    assert np.isfinite(logits).all()
+    assert np.array_equal(logits, model.logits([2, 3, *tokens])[-1])
+
+
+def test_swapping_the_backend_swaps_the_screen(tmp_path, model_path):
+    model = cabochon.Model(save(tmp_path / "model", model_path, "F32"), backend=BACKENDS[0], threads=2)
+    for backend in [*BACKENDS, BACKENDS[0]]:
+        model.backend = backend
+        options = dict(max_tokens=2 * PATIENCE, temperature=0, ignore_eos=True)
+        assert model.generate([2, 9], **options).tokens == model.generate([2, 9], logprobs=1, **options).tokens
