@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Cabochon beside other runtimes: the same files, the same tokens, turn by turn.
 
-    Benchmarks/compare.py MODEL.gguf ... [--venv FOLDER | --llama-python PYTHON] [--rounds 5] [--threads 2]
+    Benchmarks/compare.py MODEL.gguf ... [--venv FOLDER | --llama-python PYTHON] [--rounds 5] [--threads 2] [--greedy]
                           [--openvino FOLDER[,GROUP]] ... [--transformers FOLDER] [--peer-python PYTHON]
 
 Each runtime is a process of its own that holds its model and waits; the turns go A B A B, so that a
@@ -10,6 +10,7 @@ The tokens are random, the same for all. After a run of each that is not counted
 
     prefill   the prompt in one call, to the logits after its last token
     decode    one token and the logits after it, so many times, from an empty context on
+    greedy    so many tokens after one, each the most probable; not measured unless --greedy is given
     load      in a new process, from opening the model to the logits after 16 tokens; file cached, and as
               much memory as the file has just been written to and freed: a virtual machine's host may take
               seconds to give memory that was not in use
@@ -62,6 +63,10 @@ class Cabochon:
             self.session.append([token])
             self.session.logits()
 
+    def greedy(self, ids):
+        self.session.truncate(0)
+        self.session.generate(ids[:1], max_tokens=len(ids), temperature=0, ignore_eos=True)
+
 
 class Llama:
     """llama-cpp-python's bare C functions: its Llama class does more than is asked for."""
@@ -82,6 +87,7 @@ class Llama:
         self.context = c.llama_init_from_model(self.model, parameters)
         self.batch = c.llama_batch_init(self.batch_size, 0, 1)
         self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
+        self.sampler = c.llama_sampler_init_greedy()
 
     def append(self, ids, position, wants_logits):
         if position == 0:
@@ -105,6 +111,12 @@ class Llama:
         for position, token in enumerate(ids):
             self.append([token], position, True)
 
+    def greedy(self, ids):
+        token = ids[0]
+        for position in range(len(ids)):
+            self.append([token], position, True)
+            token = self.c.llama_sampler_sample(self.sampler, self.context, -1)
+
 
 class Transformers:
     modules = ("torch", "transformers")
@@ -119,13 +131,17 @@ class Transformers:
         with self.torch.inference_mode():
             ids = self.torch.tensor([ids])
             output = self.model(ids, past_key_values=past, use_cache=True, logits_to_keep=1)
-        output.logits[0, -1, 0].item()
-        return output.past_key_values
+        return output.past_key_values, output.logits[0, -1].argmax().item()
 
     def decode(self, ids):
         past = None
         for token in ids:
-            past = self.prefill([token], past)
+            past, _ = self.prefill([token], past)
+
+    def greedy(self, ids):
+        past, token = None, ids[0]
+        for _ in ids:
+            past, token = self.prefill([token], past)
 
 
 class OpenVINO:
@@ -154,6 +170,8 @@ class OpenVINO:
     def decode(self, ids):
         self.prefill(ids[:1], len(ids))
 
+    greedy = decode
+
 
 WORKERS = {"cabochon": Cabochon, "llama.cpp": Llama, "transformers": Transformers, "openvino": OpenVINO}
 
@@ -178,7 +196,8 @@ def work(name, path, options):
         if question == "memory":
             answers.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3}\n")
         else:
-            {"prefill": worker.prefill, "decode": worker.decode}[question](ids[: getattr(options, question)])
+            count = options.prefill if question == "prefill" else options.decode
+            {"prefill": worker.prefill, "decode": worker.decode, "greedy": worker.greedy}[question](ids[:count])
             answers.write(f"{time.perf_counter() - start}\n")
 
 
@@ -186,7 +205,8 @@ class Peer:
     """A worker process, and what was measured with it."""
 
     def __init__(self, worker, python, path, options, name):
-        self.name, self.figures, self.version = name, {"prefill": [], "decode": [], "load": [], "memory": []}, ""
+        self.name, self.version = name, ""
+        self.figures = {"prefill": [], "decode": [], "greedy": [], "load": [], "memory": []}
         numbers = [f"--{number}={getattr(options, number)}" for number in ("threads", "prefill", "decode")]
         self.command = [python, __file__, path, "--worker", worker, "--backend", options.backend, *numbers]
 
@@ -222,6 +242,7 @@ def warm_memory(byte_count):
 
 
 def measured(path, options):
+    questions = ["prefill", "decode"] + ["greedy"] * options.greedy
     peers = [Peer("cabochon", sys.executable, path, options, "Cabochon")]
     if options.llama_python:
         peers.append(Peer("llama.cpp", options.llama_python, path, options, "llama.cpp"))
@@ -242,11 +263,14 @@ def measured(path, options):
     with contextlib.ExitStack() as stack:
         for peer in peers:
             stack.enter_context(peer)
-            peer.ask("prefill"), peer.ask("decode")
+            # Twice, since the largest logits are found in another way from the 97th token on.
+            for what in questions + questions[2:]:
+                peer.ask(what)
         for _ in range(options.rounds):
-            for what in ("prefill", "decode"):
+            for what in questions:
                 for peer in peers:
-                    peer.figures[what].append(getattr(options, what) / peer.ask(what))
+                    count = options.prefill if what == "prefill" else options.decode
+                    peer.figures[what].append(count / peer.ask(what))
         for peer in peers:
             peer.figures["memory"].append(peer.ask("memory"))
     return peers
@@ -257,8 +281,11 @@ def table(path, options, peers):
     yield f"| {pathlib.Path(path).name} | {peers[0].name}{''.join(f' | {peer.name} | ratio' for peer in peers[1:])} |"
     yield "| --- | ---: |" + " ---: | ---: |" * (len(peers) - 1)
     words = {"prefill": f"prefill {options.prefill}, tokens/s", "decode": f"decode {options.decode}, tokens/s",
-             "load": "load to first logits, s", "memory": "peak memory, MB"}
+             "greedy": f"greedy {options.decode}, tokens/s", "load": "load to first logits, s",
+             "memory": "peak memory, MB"}
     for what in words:
+        if not peers[0].figures[what]:
+            continue
         medians, cells = [statistics.median(peer.figures[what]) for peer in peers], []
         for peer, median in zip(peers, medians):
             figures, digits = peer.figures[what], 0 if what == "memory" else 1 if median >= 20 else 2
@@ -288,6 +315,7 @@ def main():
     parser.add_argument("--backend", default="", help="Cabochon's")
     for name, default in (("--threads", 2), ("--rounds", 5), ("--prefill", 512), ("--decode", 64)):
         parser.add_argument(name, type=int, default=default)
+    parser.add_argument("--greedy", action="store_true")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

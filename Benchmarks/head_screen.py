@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""How many rows of the head a cheaper copy would leave to the full product.
+"""How many rows of the head a cheaper copy would leave to the full product, at so many bits a weight.
+
+Heads of floats have such a copy, of 8 bits (Sources/Cabochon/Gemma/HeadScreen.swift); this counts for others.
 
     Benchmarks/head_screen.py MODEL.gguf TEXT [--tokens 300] [--bits 4 5 6]
 
