@@ -166,6 +166,42 @@ import Testing
         #expect(result.generation.tokens == expected.tokens && result.checks.map(\.verdicts) == expected.verdicts)
     }
 
+    /// Cancels an answer when its first check starts. That check does not hear of it: its text takes long
+    /// to tokenize and then does not fit the context, so that no layer is reached.
+    private func cancelBesideDeafCheck(_ session: Session, by moderator: Guard) throws {
+        let long = String(repeating: "word ", count: 20_000)
+        try expectError(.cancelled) {
+            _ = try moderator.generate(
+                in: session, after: try prompt(), promptText: long, options: options(), guarding: guarding(.audit, 1),
+                onToken: { _ in
+                    session.cancellation.cancel()
+                    return true
+                })
+        }
+        #expect(session.length == 0 && !session.cancellation.isCancelled)
+    }
+
+    @Test("An answer that is cancelled waits for the check beside it, and the next one is neither's worse")
+    func cancellingBesideDeafCheck() throws {
+        let expected = try outcome(beside, options(), guarding(.audit, 1))
+        for judge in [beside, try ParityTests.model(threads: 2)] {
+            let session = try beside.makeSession()
+            // A check that went on would hold its guard.
+            var ended: Guard? = try GuardTests.makeGuard(judge)
+            weak let held = ended
+            try cancelBesideDeafCheck(session, by: try #require(ended))
+            ended = nil
+            #expect(held == nil)
+
+            let moderator = try GuardTests.makeGuard(judge)
+            try cancelBesideDeafCheck(session, by: moderator)
+            let result = try moderator.generate(
+                in: session, after: try prompt(), promptText: "Hello", options: options(),
+                guarding: guarding(.audit, 1))
+            #expect(result.generation.tokens == expected.tokens && result.checks.map(\.verdicts) == expected.verdicts)
+        }
+    }
+
     @Test("A check that fails ends the answer with its error, and the session is as before")
     func failing() throws {
         let short = try Model(
