@@ -3,7 +3,8 @@
 // Two passes for each group of rows: what a row's policies share, then what follows it, for all
 // rows and policies at once. A group ends where the token budget does, so that memory stays bounded
 // whatever the number of rows. What a row has in common with one of the group before, the beginning
-// of the template at least, is copied from there.
+// of the template at least, is copied from there; in the first group, from its first row, which is
+// run before the others where that saves more tokens than a pass costs.
 
 extension Guard {
     /// Judges many rows. A row that cannot be judged, for its length or its template, has an error in
@@ -75,7 +76,18 @@ extension Guard {
 
         /// Tokens that go through the layers.
         var cost: Int { renderings.reduce(sharedCount) { $0 + $1.tokens.count - sharedCount } }
+        /// What the policies share.
+        var shared: ArraySlice<Int32> { renderings.first?.tokens[..<sharedCount] ?? [] }
         var longest: Int { renderings.map(\.tokens.count).max() ?? 0 }
+    }
+
+    /// Tokens whose reading takes about as long as one more forward pass adds to the time of its rows.
+    private static let worthOnePass = 16
+
+    /// Tokens of all rows but the first that begin as it does.
+    private static func repeatedTokens(in plans: [Plan]) -> Int {
+        guard let first = plans.first?.shared else { return 0 }
+        return plans.dropFirst().reduce(0) { $0 + sharedPrefixLength(first, $1.shared) }
     }
 
     private func judge(
@@ -86,10 +98,14 @@ extension Guard {
         try cancellation.check()
         var bases: [(session: Session, tokens: [Int32])] = []
         for plan in plans {
-            let shared = plan.renderings.first?.tokens[..<plan.sharedCount] ?? []
             let base = try model.makeSession(contextLength: max(plan.longest, 1))
-            if let earlier { try base.follow(earlier, to: sharedPrefixLength(earlier.tokens, shared)) }
-            bases.append((base, Array(shared[base.length...])))
+            if let earlier {
+                try base.follow(earlier, to: sharedPrefixLength(earlier.tokens, plan.shared))
+            } else if Self.repeatedTokens(in: plans) >= Self.worthOnePass {
+                try runner.append([(base, Array(plan.shared))], cancellation: cancellation)
+                earlier = base
+            }
+            bases.append((base, Array(plan.shared[base.length...])))
         }
         try runner.append(bases, cancellation: cancellation)
         var continuations: [(session: Session, tokens: [Int32])] = []

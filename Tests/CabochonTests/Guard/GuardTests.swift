@@ -45,6 +45,20 @@ import Testing
             GuardRow(prompt: "Hello"), GuardRow(prompt: "Hello", response: "world"), GuardRow(prompt: ""),
             GuardRow(prompt: "A longer question about ships, harbours and their lights?"),
         ]
+        try expectSameBits(rows)
+    }
+
+    @Test("Rows that begin alike, or are the same, have the bits of one call each")
+    func sameBitsOfRowsAlike() throws {
+        let long = "A longer question about ships, harbours and their lights"
+        let rows = [
+            GuardRow(prompt: long), GuardRow(prompt: long + "?"), GuardRow(prompt: "A longer question"),
+            GuardRow(prompt: long), GuardRow(prompt: long, response: "world"), GuardRow(prompt: "Hello"),
+        ]
+        try expectSameBits(rows)
+    }
+
+    private func expectSameBits(_ rows: [GuardRow]) throws {
         var alone: [[YesNoLogits]] = []
         for row in rows {
             alone.append(
@@ -57,8 +71,11 @@ import Testing
             let together = try packed.classify(rows, policies: policies).map { try $0.get() }
             #expect(together.map { $0.map(\.logits) } == alone)
             #expect(together.allSatisfy { $0.map(\.policy) == policies.map(\.name) })
+            let one = try packed.classify(rows, policies: [policies[1]]).map { try $0.get()[0].logits }
+            #expect(one == alone.map { $0[1] })
         }
-        #expect(Set(alone.flatMap { $0 }.map(\.yes)).count == rows.count * policies.count)
+        let different = rows.indices.count { !rows[..<$0].contains(rows[$0]) }
+        #expect(Set(alone.flatMap { $0 }.map(\.yes)).count == different * policies.count)
     }
 
     @Test("A row that does not fit is told with both numbers, and the others go on")
