@@ -263,8 +263,8 @@ def measured(path, options):
     with contextlib.ExitStack() as stack:
         for peer in peers:
             stack.enter_context(peer)
-            # Twice, since the largest logits are found in another way from the 97th token on.
-            for what in questions + questions[2:]:
+            # Thrice, since the largest logits are found in another way after some hundred tokens.
+            for what in questions + 2 * questions[2:]:
                 peer.ask(what)
         for _ in range(options.rounds):
             for what in questions:

@@ -1,6 +1,6 @@
 """The head's screen: an answer that draws from the largest logits only is the one that computes them all.
 
-From the 97th such token on a head of floats is screened on backends that bound their products. A log-probability needs
+After 97 such tokens a head of floats is screened on backends that bound their products. A log-probability needs
 all logits, so an answer that reports one is the reference. The heads try to make the screen fail: rows that are equal
 or differ in one bit, outlier dimensions, logits that softcap makes equal, rows of extreme sizes, one that is no number.
 """

@@ -24,53 +24,67 @@ final class HeadScreen: @unchecked Sendable {
     private let backend: Backend
     private let records: UnsafeMutablePointer<cabochon_weight>
 
-    /// While a piece is packed it stands twice.
+    private let bytesPerRow: Int
+    private let rowsPerPiece: Int
+    private var pieceCount = 0
+
+    /// While a piece is packed it stands twice; and it is what one token waits for, some 50 milliseconds.
     private static let pieceBytes = 32 << 20
 
-    /// Makes the copy: 0.3 s a hundred million weights with two threads, much of it for fresh memory.
+    /// Makes room for the copy.
     ///
     /// - Parameter head: [vocabularySize, hiddenSize]
     /// - Returns: nil where the head is not larger than a copy, or the backend promises no bound.
-    init?(of head: StoredTensor, backend: Backend, execution: Execution) throws(CabochonError) {
+    init?(of head: StoredTensor, backend: Backend) throws(CabochonError) {
         guard [.f32, .f16, .bf16].contains(head.type), head.columns % Block.columns == 0, backend.boundsProducts,
-            backend.givesSameBits, let prepare = backend.ops.prepare_weight
+            backend.givesSameBits, backend.ops.prepare_weight != nil
         else { return nil }
         rows = head.rows
         columns = head.columns
         self.backend = backend
         error = try Buffer(count: rows, for: "the head's screen")
         norm = try Buffer(count: rows, for: "the head's screen")
-        let rowBytes = columns / Block.columns * Block.byteCount
-        let rowsPerPiece = max(64, Self.pieceBytes / rowBytes / 64 * 64)
-        let codes = try Buffer<UInt8>(count: min(rows, rowsPerPiece) * rowBytes, for: "the head's screen")
-        let values = try Buffer<Float>(count: execution.pool.threadCount * columns, for: "rows of the head")
-        let pieceCount = (rows + rowsPerPiece - 1) / rowsPerPiece
-        records = .allocate(capacity: pieceCount)
-        records.initialize(repeating: cabochon_weight(), count: pieceCount)
+        bytesPerRow = columns / Block.columns * Block.byteCount
+        rowsPerPiece = max(64, Self.pieceBytes / bytesPerRow / 64 * 64)
+        let count = (rows + rowsPerPiece - 1) / rowsPerPiece
+        records = .allocate(capacity: count)
+        records.initialize(repeating: cabochon_weight(), count: count)
         let records = records
-        pieces = (0..<pieceCount).map { UnsafePointer(records + $0) }
-        for piece in 0..<pieceCount {
-            let first = piece * rowsPerPiece
-            let count = min(rowsPerPiece, rows - first)
-            execution.pool.forEach((count + 63) / 64) { index, worker in
-                for row in index * 64..<min(index * 64 + 64, count) {
-                    let target = UnsafeMutableRawPointer(codes.pointer) + row * rowBytes
-                    copy(head, first + row, by: values.pointer + worker * columns, into: target)
-                }
+        pieces = (0..<count).map { UnsafePointer(records + $0) }
+    }
+
+    /// Whether all pieces have been made; none is of use before.
+    var isComplete: Bool { pieceCount == pieces.count }
+
+    /// Makes the next piece. Not at the same time as another thread does.
+    ///
+    /// - Throws: `.outOfMemory`; the pieces made before stay.
+    func makePiece(of head: StoredTensor, execution: Execution) throws(CabochonError) {
+        guard !isComplete, let prepare = backend.ops.prepare_weight else { return }
+        let first = pieceCount * rowsPerPiece
+        let count = min(rowsPerPiece, rows - first)
+        let codes = try Buffer<UInt8>(count: count * bytesPerRow, for: "the head's screen")
+        let values = try Buffer<Float>(count: execution.pool.threadCount * columns, for: "rows of the head")
+        execution.pool.forEach((count + 63) / 64) { index, worker in
+            for row in index * 64..<min(index * 64 + 64, count) {
+                let target = UnsafeMutableRawPointer(codes.pointer) + row * bytesPerRow
+                copy(head, first + row, by: values.pointer + worker * columns, into: target)
             }
-            records[piece].struct_size = MemoryLayout<cabochon_weight>.size
-            records[piece].data = UnsafeRawPointer(codes.pointer)
-            records[piece].type = TensorType.q8_0.rawValue
-            records[piece].rows = UInt64(count)
-            records[piece].columns = UInt64(columns)
-            records[piece].row_bytes = UInt64(rowBytes)
-            var prepared: UnsafeMutableRawPointer?
-            guard prepare(backend.instance, execution.run, records + piece, &prepared) == CABOCHON_OP_DONE else {
-                throw CabochonError(.outOfMemory, "backend \"\(backend.name)\" has no memory to pack the head's screen")
-            }
-            records[piece].prepared = prepared
-            records[piece].data = nil
         }
+        let record = records + pieceCount
+        record.pointee.struct_size = MemoryLayout<cabochon_weight>.size
+        record.pointee.data = UnsafeRawPointer(codes.pointer)
+        record.pointee.type = TensorType.q8_0.rawValue
+        record.pointee.rows = UInt64(count)
+        record.pointee.columns = UInt64(columns)
+        record.pointee.row_bytes = UInt64(bytesPerRow)
+        var prepared: UnsafeMutableRawPointer?
+        guard prepare(backend.instance, execution.run, record, &prepared) == CABOCHON_OP_DONE else {
+            throw CabochonError(.outOfMemory, "backend \"\(backend.name)\" has no memory to pack the head's screen")
+        }
+        record.pointee.prepared = prepared
+        record.pointee.data = nil
+        pieceCount += 1
     }
 
     deinit {

@@ -15,6 +15,8 @@ final class HeadScreenMaker: Sendable {
 
     private enum State {
         case waiting(tokens: Int)
+        /// A piece with each token, so that no token waits for all of them.
+        case making(HeadScreen)
         case ready(HeadScreen)
         case none
     }
@@ -36,11 +38,18 @@ final class HeadScreenMaker: Sendable {
                 return nil
             case .waiting:
                 // Without memory for it, everything goes on as it was.
-                let screen = try? HeadScreen(of: head, backend: kernels.binding.backend, execution: kernels.execution)
-                guard let screen else {
+                if let screen = try? HeadScreen(of: head, backend: kernels.binding.backend) {
+                    state = .making(screen)
+                } else {
+                    state = .none
+                }
+                return nil
+            case .making(let screen):
+                guard (try? screen.makePiece(of: head, execution: kernels.execution)) != nil else {
                     state = .none
                     return nil
                 }
+                guard screen.isComplete else { return nil }
                 log("the head has a screen of \(screen.rows) rows")
                 state = .ready(screen)
                 return screen
