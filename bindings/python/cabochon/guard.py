@@ -195,8 +195,8 @@ class Guarding:
     answer is checked, "window" hands it on behind a check every ``interval`` tokens, "audit" hands it
     on at once and never stops it. A check runs on a thread of its own while up to ``interval`` more
     tokens are made, of which none is handed on or kept after a violation; with one thread, or where
-    features are watched, checks and tokens take turns. A stop has the finish reason "content_filter", and names the policy
-    in ``Generation.filter_policy``. ``thresholds`` is a number or a mapping from policies to numbers;
+    features are watched, checks and tokens take turns. A stop has the finish reason "content_filter",
+    and names the policy in ``Generation.filter_policy``. ``thresholds`` is a number or a mapping from policies to numbers;
     only "audit" needs none. ``prompt_text`` is what the user asked, where the prompt is token ids.
     ``on_check`` gets each ``Check``, on the caller's thread.
     """
