@@ -47,7 +47,7 @@ extern "C" {
  *     weights of F32, F16, BF16: x rounded to bfloat16, to nearest even;
  *     of other types: in each aligned block of 32 columns the nearest multiples of M / 127, where M is the
  *     largest magnitude in the block.
- * And prepare_weight takes Q8_0. */
+ * And prepare_weight takes Q8_0; weights of F32, F16 and BF16 give the same bits prepared or not. */
 #define CABOCHON_BACKEND_BOUNDED_PRODUCTS ((uint32_t)4)
 
 /* CPU features (processor and operating system both allow them). */

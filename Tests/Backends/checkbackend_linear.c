@@ -140,6 +140,24 @@ static check_matrix normed(const linear_case *given) {
     return output;
 }
 
+/* A backend that bounds its products gives those of a floating-point weight the same bits, prepared or not. */
+static void check_unprepared(const linear_case *given) {
+    if (!(check_subject.descriptor->flags & CABOCHON_BACKEND_BOUNDED_PRODUCTS)) return;
+    linear_case raw = *given;
+    bool differs = false;
+    for (uint32_t i = 0; i < given->count; i++) {
+        if (check_type_is_quantized(given->weights[i].weight.type)) continue;
+        differs = differs || given->weights[i].weight.prepared != NULL;
+        raw.weights[i].weight.prepared = NULL;
+    }
+    for (int v = -1; v < CHECK_VARIATION_COUNT && differs; v++) {
+        check_variation variation = v < 0 ? (check_variation){1, 0} : check_variations[v];
+        if (variation.chunk >= given->input.rows || !compute(&raw, variation, 0)) continue;
+        for (uint32_t i = 0; i < output_count(given); i++)
+            check_same_bits(given->outputs[i], raw.outputs[i], "prepared against not prepared");
+    }
+}
+
 static void check_case(linear_case *given, uint64_t gap) {
     uint64_t columns = given->input.columns;
     if (compute(given, (check_variation){1, 0}, gap)) {
@@ -166,6 +184,7 @@ static void check_case(linear_case *given, uint64_t gap) {
             for (uint32_t i = 0; i < output_count(given); i++)
                 check_same_bits(given->outputs[i], folded.outputs[i], "norm op, then linear without norm_gain");
         }
+        check_unprepared(given);
         for (uint32_t i = 0; i < given->count && given->count > 1 && !given->gated && check_subject.same_bits; i++) {
             linear_case alone = *given;
             alone.count = 1;
@@ -222,6 +241,10 @@ static void check_all(bool gated) {
         static const uint64_t cut_tokens[] = {32, 34, 53, 54, 55, 102};
         for (uint32_t n = 0; n < 6 && is_float; n++)
             check_shapes(gated, check_type(t), 300, n % 2 ? 70 : 33, cut_tokens[n], number++);
+        /* As models have them, in groups of 128 columns. */
+        static const uint64_t group_tokens[] = {1, 2, 7, 32, 55};
+        for (uint32_t n = 0; n < 5 && is_float; n++)
+            check_shapes(gated, check_type(t), n % 2 ? 35 : 288, n % 3 ? 1280 : 2304, group_tokens[n], number++);
         /* Longer than what a backend may hold of a row at once. */
         uint64_t columns = is_float ? 5123 : 5120;
         for (uint32_t n = 0; n < 2; n++) check_shapes(gated, check_type(t), 17, columns, n == 0 ? 1 : 17, number++);

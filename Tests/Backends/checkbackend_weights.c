@@ -51,6 +51,10 @@ static void put_block(const block_layout *layout, unsigned char *at) {
         return;
     }
     float value = (float)(0.05 * check_random_normal());
+    /* Now and then a zero, a subnormal, one far larger than all others, or far smaller. */
+    static const float rare[] = {0, -0.0f, 1e-40f, -2e-39f, 700, -90, 3e-8f, -1e-20f};
+    if (check_random_below(128) == 0)
+        value = rare[check_random_below(128) < 64 ? check_random_below(2) : check_random_below(8)];
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     uint16_t half = layout->type == CABOCHON_TYPE_F16 ? check_float16(value) : (uint16_t)(bits >> 16);

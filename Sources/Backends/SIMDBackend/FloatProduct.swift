@@ -5,7 +5,7 @@
 // per op. A lane of an accumulator sums every columnsPerStep-th column (or pair of columns); the lanes
 // are added at the end in one tree. Few rows and few tokens share each loaded vector, and long rows are
 // taken in stretches that the first-level cache holds; neither changes the order. BrainFloatPanels keeps it too,
-// which multiplies pairs by many tokens faster.
+// which multiplies pairs by many tokens faster, and BrainFloatCodes, which reads BF16 in twelve bits.
 import CCabochonBackend
 import SIMDIntrinsics
 

@@ -23,7 +23,10 @@ struct GatedTask {
         while token < linear.input.activations.tokens {
             let tokens = min(linear.tokensPerPass, linear.input.activations.tokens - token)
             for panel in Swift.stride(from: first, to: last, by: together) {
-                run(panel, min(together, last - panel), token, tokens, gate, up)
+                let memory = linear.unpacked + worker * 2 * linear.unpackedBytes
+                let gateRows = linear.rows(of: linear.weights[0], panel, memory)
+                let upRows = linear.rows(of: linear.weights[1], panel, memory + linear.unpackedBytes)
+                run(panel, gateRows, upRows, min(together, last - panel), token, tokens, gate, up)
             }
             token += tokens
         }
@@ -31,8 +34,8 @@ struct GatedTask {
 
     @inline(__always)
     private func run(
-        _ panel: Int, _ panels: Int, _ firstToken: Int, _ tokens: Int,
-        _ gate: UnsafeMutablePointer<Float>, _ up: UnsafeMutablePointer<Float>
+        _ panel: Int, _ gateRows: UnsafeRawPointer, _ upRows: UnsafeRawPointer, _ panels: Int, _ firstToken: Int,
+        _ tokens: Int, _ gate: UnsafeMutablePointer<Float>, _ up: UnsafeMutablePointer<Float>
     ) {
         let stride = panelsTogether * lanes
         let row = panel * lanes
@@ -40,8 +43,8 @@ struct GatedTask {
         var token = firstToken
         while token < firstToken + tokens {
             let size = Tile.size(remaining: linear.input.activations.tokens - token)
-            linear.multiplyTile(linear.weights[0], panel, token, size, rows, gate, stride)
-            linear.multiplyTile(linear.weights[1], panel, token, size, rows, up, stride)
+            linear.multiplyTile(linear.weights[0], panel, gateRows, token, size, rows, gate, stride)
+            linear.multiplyTile(linear.weights[1], panel, upRows, token, size, rows, up, stride)
             for place in 0..<size {
                 let target = output + (token + place) * outputStride + row
                 for part in Swift.stride(from: 0, to: rows, by: lanes) {
@@ -76,18 +79,23 @@ public func gatedLinear(
         run: run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
         columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon)
     if let status = multiplyBrainFloatPanels(call, weights, 2, isGated: true) { return status }
-    let productBytes = Int(run.pointee.thread_count) * GatedTask.tileFloats * 4
+    let threads = Int(run.pointee.thread_count)
+    let productBytes = threads * GatedTask.tileFloats * 4
+    let unpackedBytes = max(
+        gate.unpackedBytes(tokens: tokens, columns: columns), up.unpackedBytes(tokens: tokens, columns: columns))
     var forms = InputForms(gate.form)
     forms.insert(up.form)
     guard
         let linearInput = LinearInput(
             run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,
-            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms, extraBytes: productBytes)
+            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms,
+            extraBytes: productBytes + threads * 2 * unpackedBytes)
     else { return OpStatus.failed }
-    let indices = weights[0].share(from: 0, tokens: 2 * tokens, threads: Int(run.pointee.thread_count))
+    let indices = weights[0].share(from: 0, tokens: 2 * tokens, threads: threads)
     var task = GatedTask(
         linear: LinearTask(
-            input: linearInput, weights: weights, count: 2, tokensPerPass: tokensPerPass(columns: columns)),
+            input: linearInput, weights: weights, count: 2, tokensPerPass: tokensPerPass(columns: columns),
+            unpacked: linearInput.extra + productBytes, unpackedBytes: unpackedBytes),
         output: output, outputStride: Int(truncatingIfNeeded: args.output_stride),
         products: linearInput.extra.assumingMemoryBound(to: Float.self), indices: indices)
     parallel(run, indices, &task) { context, index, worker in

@@ -7,7 +7,9 @@ struct LinearWeight {
     var panels: UnsafeRawPointer?
     var form: InputForm
     var packed: PackedWeight
+    /// A floating-point weight's rows; or where it is coded, what BrainFloatCodes made of them.
     var data: UnsafeRawPointer
+    var isCoded = false
     var rowBytes: Int
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
@@ -24,9 +26,11 @@ struct LinearWeight {
         rowBytes = Int(truncatingIfNeeded: weight.pointee.row_bytes)
         if let prepared = weight.pointee.prepared {
             packed = PackedWeight.at(prepared)
-            panels = UnsafeRawPointer(prepared) + PackedWeight.headerBytes
+            isCoded = packed.type == WeightType.bf16
+            panels = isCoded ? nil : UnsafeRawPointer(prepared) + PackedWeight.headerBytes
             data = UnsafeRawPointer(prepared)
-            form = .bytes
+            form = isCoded ? .brainFloats : .bytes
+            if isCoded { rowBytes = packed.blocks * 64 }
         } else if type == WeightType.f32 || type == WeightType.f16 || type == WeightType.bf16,
             let data = weight.pointee.data
         {
@@ -49,6 +53,9 @@ struct LinearWeight {
     /// Floating-point weights have panels in name only.
     var panelsAtOnce: Int { panels == nil ? 1 : panelsTogether }
 
+    /// Memory that a worker needs to unpack a panel for several tokens.
+    func unpackedBytes(tokens: Int, columns: Int) -> Int { isCoded && tokens > 1 ? lanes * columns * 2 : 0 }
+
     /// Cuts the panels into pieces: at least eight for each thread, so that one that is held up leaves
     /// little behind, but none below the few microseconds beside which taking an index costs nothing.
     /// Half a megabyte at most: each piece begins with lines that nothing has asked for ahead of time.
@@ -69,9 +76,12 @@ struct LinearTask {
     var count: Int
     /// Tokens whose activations stay in the second-level cache while panels pass over them.
     var tokensPerPass: Int
+    /// Each worker's, for panels of coded weights.
+    var unpacked: UnsafeMutableRawPointer
+    var unpackedBytes: Int
 
     /// One index of parallel_for.
-    func run(_ index: Int) {
+    func run(_ index: Int, _ worker: Int) {
         var number = count - 1
         while number > 0 && weights[number].firstIndex > index { number -= 1 }
         let weight = weights[number]
@@ -81,19 +91,35 @@ struct LinearTask {
         while token < input.activations.tokens {
             let tokens = min(tokensPerPass, input.activations.tokens - token)
             for panel in stride(from: first, to: last, by: weight.panelsAtOnce) {
-                multiply(weight, panel, min(weight.panelsAtOnce, last - panel), token, tokens)
+                let panels = min(weight.panelsAtOnce, last - panel)
+                let rows = rows(of: weight, panel, unpacked + worker * unpackedBytes)
+                multiply(weight, panel, rows, panels, token, tokens)
             }
             token += tokens
         }
     }
 
+    /// A floating-point panel's rows, unpacked where the weight is coded and several tokens read them.
     @inline(__always)
-    private func multiply(_ weight: LinearWeight, _ panel: Int, _ panels: Int, _ firstToken: Int, _ tokens: Int) {
+    func rows(of weight: LinearWeight, _ panel: Int, _ memory: UnsafeMutableRawPointer) -> UnsafeRawPointer {
+        if !weight.isCoded { return weight.data + panel * lanes * weight.rowBytes }
+        if input.activations.tokens > 1 {
+            let rows = min(lanes, weight.packed.rows - panel * lanes)
+            BrainFloatCodes(weight.data).unpack(panel: panel, rows: rows, into: memory)
+        }
+        return UnsafeRawPointer(memory)
+    }
+
+    @inline(__always)
+    private func multiply(
+        _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ panels: Int, _ firstToken: Int,
+        _ tokens: Int
+    ) {
         let row = panel * lanes
         let rows = min(panels * lanes, weight.packed.rows - row)
         if weight.panels == nil {
             multiplyTile(
-                weight, panel, firstToken, tokens, rows,
+                weight, panel, source, firstToken, tokens, rows,
                 weight.output + firstToken * weight.outputStride + row, weight.outputStride)
             return
         }
@@ -101,16 +127,18 @@ struct LinearTask {
         while token < firstToken + tokens {
             let size = Tile.size(remaining: input.activations.tokens - token)
             multiplyTile(
-                weight, panel, token, size, rows, weight.output + token * weight.outputStride + row,
+                weight, panel, source, token, size, rows, weight.output + token * weight.outputStride + row,
                 weight.outputStride)
             token += size
         }
     }
 
     /// output[token, 0 ..< rows] for the tokens of one tile (of any number for a floating-point weight).
+    ///
+    /// - Parameter source: what rows(of:) gave.
     @inline(__always)
     func multiplyTile(
-        _ weight: LinearWeight, _ panel: Int, _ token: Int, _ tokens: Int, _ rows: Int,
+        _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ token: Int, _ tokens: Int, _ rows: Int,
         _ output: UnsafeMutablePointer<Float>, _ stride: Int
     ) {
         if let panels = weight.panels {
@@ -120,12 +148,14 @@ struct LinearTask {
                     panels: panels + panel * weight.packed.panelBytes, weight: weight.packed,
                     tile: input.activations.tile(at: token), tokens: tokens, isFirst: token == 0, output: output,
                     outputStride: stride, rows: rows))
+        } else if weight.isCoded && input.activations.tokens == 1 {
+            BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.brainFloats, output)
         } else {
             let pairs = weight.form == .brainFloats
             let values = pairs ? input.brainFloats : UnsafeRawPointer(input.floats)
             let valueStride = pairs ? input.brainFloatStride : input.floatStride * 4
             FloatProduct(
-                data: weight.data + panel * lanes * weight.rowBytes, rowBytes: weight.rowBytes,
+                data: source, rowBytes: weight.rowBytes,
                 columns: input.activations.columns, input: values + token * valueStride, inputStride: valueStride,
                 output: output, outputStride: stride
             ).run(type: weight.packed.type, pairs: pairs, rows: rows, tokens: tokens)
@@ -167,15 +197,20 @@ public func linear(
         run: run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
         columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon)
     if let status = multiplyBrainFloatPanels(call, list, count, isGated: false) { return status }
+    var unpackedBytes = 0
+    for number in 0..<count {
+        unpackedBytes = max(unpackedBytes, list[number].unpackedBytes(tokens: tokens, columns: columns))
+    }
     guard
         let linearInput = LinearInput(
             run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,
-            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms, extraBytes: 0)
+            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms, extraBytes: threads * unpackedBytes)
     else { return OpStatus.failed }
     var task = LinearTask(
-        input: linearInput, weights: list, count: count, tokensPerPass: tokensPerPass(columns: columns))
-    parallel(run, indices, &task) { context, index, _ in
-        context.unsafelyUnwrapped.assumingMemoryBound(to: LinearTask.self).pointee.run(index)
+        input: linearInput, weights: list, count: count, tokensPerPass: tokensPerPass(columns: columns),
+        unpacked: linearInput.extra, unpackedBytes: unpackedBytes)
+    parallel(run, indices, &task) { context, index, worker in
+        context.unsafelyUnwrapped.assumingMemoryBound(to: LinearTask.self).pointee.run(index, worker)
     }
     return OpStatus.done
 }

@@ -10,3 +10,14 @@ func narrowToBrainFloatsByLane(
 func multiplyBrainFloatPanels(
     _ call: LinearCall, _ weights: InlineArray<4, LinearWeight>, _ count: Int, isGated: Bool
 ) -> Int32? { nil }
+
+/// BF16 weights are read as the file has them.
+struct BrainFloatCodes {
+    static func pack(
+        _ run: UnsafePointer<cabochon_run>, _ host: UnsafePointer<cabochon_host>,
+        _ weight: UnsafePointer<cabochon_weight>
+    ) -> (status: Int32, prepared: UnsafeMutableRawPointer?) { (OpStatus.declined, nil) }
+    init(_ prepared: UnsafeRawPointer) {}
+    func unpack(panel: Int, rows: Int, into target: UnsafeMutableRawPointer) {}
+    func multiply(panel: Int, rows: Int, by values: UnsafeRawPointer, _ output: UnsafeMutablePointer<Float>) {}
+}

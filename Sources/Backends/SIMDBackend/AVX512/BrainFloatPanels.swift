@@ -3,7 +3,7 @@
 // The order is FloatProduct's, which suits a lone token: lane l of a dot product sums the pairs of columns
 // l, l + 16, l + 32, ..., one for each step, and the lanes are added in a tree: l and l + 8 first, then + 4,
 // + 2, + 1. With many tokens that spends a tenth of the time on adding lanes and more on rows that come from the
-// second-level cache for every six tokens. So four panels of sixteen rows are rearranged once per call, the
+// second-level cache for every six tokens. So four panels of sixteen rows are rearranged once per call (unpacked first where they are coded), the
 // activations too, and one lane is taken after the other: the sums of 64 rows by six tokens stay in registers
 // over the steps of a lane, its rows in the first-level cache over all tokens of a chunk. Sums that wait for
 // their partner in the tree lie in levels, as carries of a binary counter do.
@@ -25,14 +25,19 @@ struct BrainFloatPanels {
     /// [level][token][panel], sixteen rows each.
     private var sums: UnsafeMutablePointer<Float>
     private var columns: Int
+    /// Sixteen rows of a coded weight as bfloat16.
+    private var unpacked: UnsafeMutableRawPointer
 
     init(_ memory: UnsafeMutableRawPointer, columns: Int) {
         sums = memory.assumingMemoryBound(to: Float.self)
         pairs = memory + Self.levels * Self.levelFloats * 4
+        unpacked = pairs + Self.steps(columns) * lanes * Self.rows * 4
         self.columns = columns
     }
 
-    static func bytes(columns: Int) -> Int { levels * levelFloats * 4 + steps(columns) * lanes * rows * 4 }
+    static func bytes(columns: Int) -> Int {
+        levels * levelFloats * 4 + steps(columns) * lanes * rows * 4 + steps(columns) * lanes * lanes * 4
+    }
 
     @inline(__always) static func steps(_ columns: Int) -> Int { (columns + 2 * lanes - 1) / (2 * lanes) }
 
@@ -51,7 +56,11 @@ struct BrainFloatPanels {
     func take(_ weight: LinearWeight, row: Int, as panel: Int) {
         let rows = weight.packed.rows - row
         if rows <= 0 { return }
-        let data = weight.data + row * weight.rowBytes
+        var data = weight.data + row * weight.rowBytes
+        if weight.isCoded {
+            BrainFloatCodes(weight.data).unpack(panel: row / lanes, rows: min(rows, lanes), into: unpacked)
+            data = UnsafeRawPointer(unpacked)
+        }
         let last = rows - 1
         let steps = Self.steps(columns)
         for step in 0..<steps {

@@ -5,10 +5,17 @@
 #ifndef CABOCHON_SIMD_INTRINSICS_H
 #define CABOCHON_SIMD_INTRINSICS_H
 
+#include <stdint.h>
+
 #define CABOCHON_SIMD_INLINE static inline __attribute__((always_inline))
 
 /* Asks for a line of memory ahead of its use. Any address will do: where nothing is mapped, nothing happens. */
 CABOCHON_SIMD_INLINE void cabochon_simd_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
+
+/* Adds to a count that several threads share, and returns what it was. */
+CABOCHON_SIMD_INLINE uint64_t cabochon_simd_take(uint64_t *count, uint64_t more) {
+    return __atomic_fetch_add(count, more, __ATOMIC_RELAXED);
+}
 
 #if defined(__x86_64__)
 #include <immintrin.h>
