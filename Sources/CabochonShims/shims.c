@@ -56,25 +56,6 @@ static int open_regular(const char *path, int *out_descriptor, size_t *out_size)
     return 0;
 }
 
-int cabochon_shim_map_file(const char *path, const void **out_data, size_t *out_size) {
-    *out_data = NULL;
-    *out_size = 0;
-    int descriptor;
-    size_t size;
-    int status = open_regular(path, &descriptor, &size);
-    if (status != 0) return status;
-    if (size > 0) {
-        void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0);
-        if (data == MAP_FAILED) status = errno;
-        else {
-            *out_data = data;
-            *out_size = size;
-        }
-    }
-    close(descriptor);
-    return status;
-}
-
 int cabochon_shim_read_file(const char *path, const void **out_data, size_t *out_size) {
     *out_data = NULL;
     *out_size = 0;

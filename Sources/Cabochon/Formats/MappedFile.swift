@@ -18,42 +18,59 @@ public final class MappedFile: @unchecked Sendable {
     /// The whole file. Empty, with no base address, for an empty file. Valid while this object lives;
     /// see `withBytes`.
     public let bytes: UnsafeRawBufferPointer
-    private let isCopy: Bool
+    /// What is mapped; nil for a copy.
+    private let source: OpenFile?
 
     /// Maps the regular file at `path`.
     ///
     /// - Parameter copies: whether to read it into memory of the process's own instead.
     /// - Throws: `.io` with the path and the system's words, `.outOfMemory` for a copy.
-    public init(path: String, copies: Bool = false) throws(CabochonError) {
+    public convenience init(path: String, copies: Bool = false) throws(CabochonError) {
         guard !path.utf8.contains(0) else {
             throw CabochonError(.invalidArgument, "a path may not contain a zero byte")
         }
+        if copies { try self.init(copyOf: path) } else { try self.init(try OpenFile(path: path)) }
+    }
+
+    /// Maps an open file, which stays open with this object.
+    init(_ file: OpenFile) throws(CabochonError) {
+        path = file.path
+        source = file
+        bytes = try file.mapBytes()
+    }
+
+    private init(copyOf path: String) throws(CabochonError) {
         var data: UnsafeRawPointer?
         var size = 0
-        let status = copies ? cabochon_shim_read_file(path, &data, &size) : cabochon_shim_map_file(path, &data, &size)
+        let status = cabochon_shim_read_file(path, &data, &size)
         guard status != ENOMEM else { throw CabochonError(.outOfMemory, "\(path): no memory for its \(size) bytes") }
         guard status == 0 else {
             let words = strerror(status).map { String(cString: $0) } ?? "error \(status)"
             throw CabochonError(.io, "cannot open \(path): \(status == EINVAL ? "not a regular file" : words)")
         }
         self.path = path
-        isCopy = copies
+        source = nil
         bytes = UnsafeRawBufferPointer(start: data, count: size)
     }
 
-    /// Takes over a mapping that another function made; it is undone with this object.
-    init(path: String, mapping: UnsafeRawBufferPointer) {
-        self.path = path
-        isCopy = false
-        bytes = mapping
-    }
-
     deinit {
-        if isCopy {
+        if source == nil {
             cabochon_shim_free(UnsafeMutableRawPointer(mutating: bytes.baseAddress))
         } else {
             cabochon_shim_unmap_file(bytes.baseAddress, bytes.count)
         }
+    }
+
+    /// Copies a part of the file without its pages counting as this process's memory: for little that is
+    /// read from far apart.
+    ///
+    /// - Parameter offset: where it starts; all of `target` lies in the file.
+    /// - Throws: `.io`, also where the file has become shorter since.
+    func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) throws(CabochonError) {
+        guard let source else {
+            return target.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + target.count]))
+        }
+        try source.read(into: target, at: offset)
     }
 
     /// Hands the bytes to `body` and keeps the mapping until it returns. Reading `bytes` of a file that
@@ -69,7 +86,7 @@ public final class MappedFile: @unchecked Sendable {
     /// counting as resident. The bytes stay readable. The range is cut to the file. A copy keeps all.
     public func forgetPages(_ range: Range<Int>) {
         let range = range.clamped(to: 0..<bytes.count)
-        guard !isCopy, let base = bytes.baseAddress, !range.isEmpty else { return }
+        guard source != nil, let base = bytes.baseAddress, !range.isEmpty else { return }
         cabochon_shim_forget_pages(base + range.lowerBound, range.count)
     }
 

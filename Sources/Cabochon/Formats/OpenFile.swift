@@ -69,12 +69,12 @@ final class OpenFile: Sendable {
         try Self.check(cabochon_shim_publish(descriptor, name), "cannot create \(name)")
     }
 
-    /// The file's bytes as memory; they outlive this object.
-    func map() throws(CabochonError) -> MappedFile {
+    /// The file's bytes as memory that outlives this object, undone by cabochon_shim_unmap_file. For MappedFile.
+    func mapBytes() throws(CabochonError) -> UnsafeRawBufferPointer {
         var data: UnsafeRawPointer?
         let size = Int(identity.size)
         if size > 0 { try Self.check(cabochon_shim_map_descriptor(descriptor, size, &data), "cannot map \(path)") }
-        return MappedFile(path: path, mapping: UnsafeRawBufferPointer(start: data, count: size))
+        return UnsafeRawBufferPointer(start: data, count: size)
     }
 
     private static func describe(_ descriptor: Int32, _ path: String) throws(CabochonError) -> cabochon_file_identity {

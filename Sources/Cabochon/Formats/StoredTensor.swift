@@ -72,6 +72,17 @@ public struct StoredTensor: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(rebasing: file.bytes[offset..<end])
     }
 
+    /// Copies one row past the mapping, whose pages around it would stay with the process, up to two megabytes.
+    ///
+    /// - Parameter target: room for `bytesPerRow`.
+    /// - Throws: `.io`, also where the file has become shorter since.
+    func copyRow(_ row: Int, into target: UnsafeMutableRawPointer) throws(CabochonError) {
+        guard let start = bytes.baseAddress, let fileStart = file.bytes.baseAddress, 0..<rows ~= row else { return }
+        try file.read(
+            into: UnsafeMutableRawBufferPointer(start: target, count: bytesPerRow),
+            at: start - fileStart + row * bytesPerRow)
+    }
+
     /// Some rows of a matrix, as a tensor of their own.
     init(_ tensor: StoredTensor, rows range: Range<Int>) {
         let range = range.clamped(to: 0..<tensor.rows)

@@ -84,7 +84,8 @@ extension ForwardPass {
             let selection = try screen.select(
                 count, of: output, length, limit: max(256, 4 * count, c.vocabularySize / 32), pool: pool)
         else { return false }
-        let logits = try fullProducts(of: selection.rows, &args)
+        let logits = try Buffer<Float>(count: selection.rows.count, for: "logits of some tokens")
+        try multiply(selection.rows, &args, into: logits.pointer)
         try softcap(logits.pointer, count: logits.count)
         output.update(repeating: -.infinity, count: c.vocabularySize)
         for (place, row) in selection.rows.enumerated() { output[Int(row)] = logits.pointer[place] }
@@ -96,54 +97,30 @@ extension ForwardPass {
         return Double(numbers[count - 1]) > cap * tanh(Double(selection.rest) / cap) + cap * 0x1p-20
     }
 
-    /// Full products of some rows of the head, as the file holds them.
-    private func fullProducts(
-        of rows: [Int32], _ args: inout cabochon_linear_args
-    ) throws(CabochonError) -> Buffer<Float> {
-        let bytesPerRow = weights.embedding.bytesPerRow
-        let gathered = try Buffer<UInt8>(count: rows.count * bytesPerRow, for: "rows of the head")
-        let output = try Buffer<Float>(count: rows.count, for: "logits of some tokens")
-        var record = WeightBinding.record(of: StoredTensor(weights.embedding, rows: 0..<rows.count))
-        record.data = UnsafeRawPointer(gathered.pointer)
-        kernels.execution.pool.forEach((rows.count + 31) / 32) { index, _ in
-            for place in index * 32..<min(index * 32 + 32, rows.count) {
-                let source = weights.embedding.bytes[
-                    Int(rows[place]) * bytesPerRow..<(Int(rows[place]) + 1) * bytesPerRow]
-                UnsafeMutableRawBufferPointer(start: gathered.pointer + place * bytesPerRow, count: bytesPerRow)
-                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: source))
-            }
-        }
-        var failure: CabochonError?
-        withUnsafePointer(to: &record) { record in
-            do throws(CabochonError) { try kernels.linear(&args, [(record, output.pointer, rows.count)]) } catch {
-                failure = error
-            }
-        }
-        if let failure { throw failure }
-        return output
-    }
-
     /// Logits of some tokens only, from the embedding's rows as the file holds them: where a backend
     /// computes from packed weights only, the scalar one takes the product.
     ///
     /// - Parameters:
-    ///   - tokens: 1 to 4, each below the vocabulary size.
+    ///   - tokens: each below the vocabulary size.
     ///   - output: [rows, tokens.count]
     func head(
         of tokens: [Int32], residual: UnsafePointer<Float>, rows: Int, into output: UnsafeMutablePointer<Float>
     ) throws(CabochonError) {
-        let records = tokens.map {
-            WeightBinding.record(of: StoredTensor(weights.embedding, rows: Int($0)..<Int($0) + 1))
-        }
         var args = headArguments(residual: residual, rows: rows)
-        var failure: CabochonError?
-        records.withUnsafeBufferPointer { records in
-            guard let first = records.baseAddress else { return }
-            let products = records.indices.map { (weight: first + $0, output: output + $0, stride: records.count) }
-            do throws(CabochonError) { try kernels.linear(&args, products) } catch { failure = error }
-        }
-        if let failure { throw failure }
+        try multiply(tokens, &args, into: output)
         try softcap(output, count: rows * tokens.count)
+    }
+
+    /// Products with some rows of the head, as the file holds them.
+    private func multiply(
+        _ ids: [Int32], _ args: inout cabochon_linear_args, into output: UnsafeMutablePointer<Float>
+    ) throws(CabochonError) {
+        try ids.withUnsafeBufferPointer { (buffer) throws(CabochonError) in
+            let gathered = try EmbeddingRows(buffer, of: weights.embedding, pool: kernels.execution.pool)
+            try gathered.withRecord { (record) throws(CabochonError) in
+                try kernels.linear(&args, [(record, output, ids.count)])
+            }
+        }
     }
 
     private func headArguments(residual: UnsafePointer<Float>, rows: Int) -> cabochon_linear_args {

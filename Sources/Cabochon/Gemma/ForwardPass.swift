@@ -81,22 +81,6 @@ struct ForwardPass {
         if let wanted { workspace.keepRows(wanted, of: workspace.residual, width: configuration.hiddenSize) }
     }
 
-    private func embed(_ batch: Batch) throws(CabochonError) {
-        var embedding = WeightBinding.record(of: weights.embedding)
-        var failure: CabochonError?
-        withUnsafePointer(to: &embedding) { embedding in
-            var args = cabochon_embed_args()
-            args.embedding = embedding
-            args.ids = batch.tokens.baseAddress
-            args.tokens = UInt64(batch.tokens.count)
-            args.scale = embeddingScale
-            args.output = workspace.residual.pointer
-            args.output_stride = UInt64(configuration.hiddenSize)
-            do throws(CabochonError) { try kernels.embed(&args) } catch { failure = error }
-        }
-        if let failure { throw failure }
-    }
-
     private func fillRotary(_ batch: Batch) {
         var row = 0
         for sequence in batch.sequences {

@@ -1,7 +1,7 @@
 // HeadScreen.swift - a copy of the head in bytes that tells which few rows may hold the largest logits.
 //
 // A token that is drawn greedily, or from the k most probable ones, needs no other logits than theirs, and
-// a head in bfloat16 is a fifth to two thirds of the bytes that a token reads. So the copy is read instead,
+// a head of floats is a fifth to two thirds of the bytes that a token reads. So the copy is read instead,
 // half as large, each logit gets an interval that the full product cannot leave, and full products are made
 // of the rows whose interval reaches the k-th largest lower end. With w a row, ŵ its copy, x the normed
 // input, x' what the full product takes for it and x" what the copy's does (backend.h, BOUNDED_PRODUCTS),
@@ -28,8 +28,8 @@ final class HeadScreen: @unchecked Sendable {
     private let rowsPerPiece: Int
     private var pieceCount = 0
 
-    /// While a piece is packed it stands twice; and it is what one token waits for, some 50 milliseconds.
-    private static let pieceBytes = 32 << 20
+    /// While a piece is packed it stands twice; and it is what one token waits for, some 25 milliseconds.
+    private static let pieceBytes = 16 << 20
 
     /// Makes room for the copy.
     ///
@@ -84,6 +84,7 @@ final class HeadScreen: @unchecked Sendable {
         }
         record.pointee.prepared = prepared
         record.pointee.data = nil
+        head.forgetPages()
         pieceCount += 1
     }
 

@@ -55,7 +55,7 @@ struct EncoderCache {
 
     /// The file that was made of this source; nil without one, or with one that is damaged.
     func find(_ layout: EncoderLayout, center: Buffer<Float>) -> Encoder? {
-        guard let file = try? OpenFile(path: path), let mapped = try? file.map(),
+        guard let file = try? OpenFile(path: path), let mapped = try? MappedFile(file),
             mapped.bytes.count == layout.byteCount,
             let encoder = try? Encoder(file, mapped, layout, center: center)
         else { return nil }
@@ -75,7 +75,7 @@ struct EncoderCache {
         }
         let file = try OpenFile(unnamedIn: folder, byteCount: packing.layout.byteCount)
         try packing.write(to: file)
-        let mapped = try file.map()
+        let mapped = try MappedFile(file)
         let header = self.header(packing.layout, bounds: bounds(mapped.bytes, packing.layout))
         var failure: CabochonError?
         header.withUnsafeBytes { header in
