@@ -83,7 +83,7 @@ public final class Model: Sendable {
     ) throws(CabochonError) -> WeightBinding {
         try WeightBinding(
             groups: weights.layers.map(\.matrices) + [weights.head], backend: backend, scalar: engine.registry.scalar,
-            headScreen: HeadScreenMaker { engine.write(.info, "\(path): \($0)") })
+            headScreen: HeadScreenMaker(headShare: weights.headShare) { engine.write(.info, "\(path): \($0)") })
     }
 
     /// The name of the backend that computes; empty for a model that was loaded for its vocabulary only.

@@ -103,6 +103,9 @@ final class WeightBinding: @unchecked Sendable {
         UnsafePointer(records + firstRecord[group] + index)
     }
 
+    /// Whether the backend keeps a copy of its own of the last group, once that has been prepared.
+    var isHeadPacked: Bool { weights(groups.count - 1).contains { $0.pointee.prepared != nil } }
+
     /// All records of a group.
     func weights(_ group: Int) -> [UnsafePointer<cabochon_weight>] {
         groups[group].indices.map { weight(group, $0) }

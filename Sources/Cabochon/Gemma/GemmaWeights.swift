@@ -39,6 +39,12 @@ struct GemmaWeights: Sendable {
         }
     }
 
+    /// How much of what a token reads is the head, in the file's bytes.
+    var headShare: Double {
+        let head = Double(embedding.bytes.count)
+        return head / layers.reduce(head) { $0 + $1.matrices.reduce(0) { $0 + Double($1.bytes.count) } }
+    }
+
     /// How a container names tensors and stores norm gains.
     struct Naming: Sendable {
         let embedding: String
