@@ -1,8 +1,8 @@
 // ThreadPool.swift - the threads that every backend borrows.
 //
 // One pool per engine, started at the first compute and joined with the engine. A job is a count
-// of indices that the caller and the workers take one by one from a shared counter, so a slow
-// core takes fewer. Between jobs workers spin for a short while (the next op of a forward pass
+// of indices, cut into one stretch for each thread (IndexStretch.swift); who is done early takes what
+// is left of another's. Between jobs workers spin for a short while (the next op of a forward pass
 // comes within microseconds) and then sleep on a futex, so an idle session costs no processor.
 // Sessions on several threads share the pool: one of them has the workers, the others run their
 // job alone on the calling thread, which cannot deadlock and is no slower than waiting. Each takes a
@@ -24,7 +24,7 @@ final class ThreadPool: Sendable {
 
     init(threadCount: Int) {
         self.threadCount = max(1, threadCount)
-        self.shared = Shared()
+        self.shared = Shared(threadCount: self.threadCount)
     }
 
     deinit {
@@ -41,7 +41,9 @@ final class ThreadPool: Sendable {
     /// Calls `body(context, index, worker)` once for each index below `count`; returns when all are done.
     func run(count: Int, body: Body, context: UnsafeMutableRawPointer?) {
         if threadCount > 1, count > 1 { startThreads() }
-        guard count > 1, shared.helperLimit > 0, shared.busy.exchange(true, ordering: .acquiring) == false else {
+        guard count > 1, count <= IndexStretch.largestEnd, shared.helperLimit > 0,
+            shared.busy.exchange(true, ordering: .acquiring) == false
+        else {
             for index in 0..<max(0, count) { body(context, index, 0) }
             return
         }
@@ -83,14 +85,15 @@ private final class Shared: @unchecked Sendable {
     let workerCount = Atomic<UInt32>(0)
     /// Threads inside a forward pass.
     let callers = Atomic<UInt32>(0)
-    private let next = Atomic<Int>(0)
     private let working = Atomic<UInt32>(0)
     private let sleepers = Atomic<UInt32>(0)
     /// Raised once for each job. In raw memory because the futex needs its address.
     private let generation: UnsafeMutablePointer<UInt32> = .allocate(capacity: 1)
     private var body: ThreadPool.Body?
     private var context: UnsafeMutableRawPointer?
-    private var count = 0
+    /// One for each thread that may take part, the caller's first.
+    private let stretches: UnsafeMutablePointer<IndexStretch>
+    private let threadCount: Int
 
     /// Workers that one job may have: those that stand for no other caller.
     var helperLimit: Int {
@@ -98,14 +101,27 @@ private final class Shared: @unchecked Sendable {
         return max(0, Int(workerCount.load(ordering: .acquiring)) - max(0, others))
     }
 
-    init() { generation.initialize(to: 0) }
-    deinit { generation.deallocate() }
+    init(threadCount: Int) {
+        self.threadCount = threadCount
+        generation.initialize(to: 0)
+        stretches = .allocate(capacity: threadCount)
+        for thread in 0..<threadCount { (stretches + thread).initialize(to: IndexStretch()) }
+    }
+
+    deinit {
+        generation.deallocate()
+        stretches.deinitialize(count: threadCount)
+        stretches.deallocate()
+    }
 
     func run(count: Int, body: ThreadPool.Body, context: UnsafeMutableRawPointer?) {
         self.body = body
         self.context = context
-        self.count = count
-        next.store(0, ordering: .relaxed)
+        let owners = min(threadCount, helperLimit + 1)
+        for thread in 0..<threadCount {
+            let first = min(thread, owners) * count / owners
+            stretches[thread].set(first..<min(thread + 1, owners) * count / owners)
+        }
         working.store(workerCount.load(ordering: .acquiring), ordering: .relaxed)
         publish()
         take(worker: 0)
@@ -137,9 +153,20 @@ private final class Shared: @unchecked Sendable {
     private func take(worker: Int) {
         guard let body else { return }
         while worker == 0 || worker <= helperLimit {
-            let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-            if index >= count { return }
+            guard let index = stretches[worker].takeFirst() ?? takeLast() else { return }
             body(context, index, worker)
+        }
+    }
+
+    /// The last index of the longest stretch.
+    private func takeLast() -> Int? {
+        while true {
+            var (longest, length) = (0, 0)
+            for thread in 0..<threadCount where stretches[thread].count > length {
+                (longest, length) = (thread, stretches[thread].count)
+            }
+            if length == 0 { return nil }
+            if let index = stretches[longest].takeLast() { return index }
         }
     }
 
