@@ -28,8 +28,10 @@ final class HeadScreen: @unchecked Sendable {
     private let rowsPerPiece: Int
     private var pieceCount = 0
 
-    /// While a piece is packed it stands twice; and it is what one token waits for, some 25 milliseconds.
-    private static let pieceBytes = 16 << 20
+    /// While a piece is packed it stands twice, and a token waits for it: 7 MB and some 10 milliseconds of a 270M, 26
+    /// MB and some 40 milliseconds of 2B.
+    private static let mostPieces = 24
+    private static let fewestPieceBytes = 1 << 20
 
     /// Makes room for the copy.
     ///
@@ -45,7 +47,8 @@ final class HeadScreen: @unchecked Sendable {
         error = try Buffer(count: rows, for: "the head's screen")
         norm = try Buffer(count: rows, for: "the head's screen")
         bytesPerRow = columns / Block.columns * Block.byteCount
-        rowsPerPiece = max(64, Self.pieceBytes / bytesPerRow / 64 * 64)
+        let evenRows = max(Self.fewestPieceBytes / bytesPerRow, (rows + Self.mostPieces - 1) / Self.mostPieces)
+        rowsPerPiece = (evenRows + 63) / 64 * 64
         let count = (rows + rowsPerPiece - 1) / rowsPerPiece
         records = .allocate(capacity: count)
         records.initialize(repeating: cabochon_weight(), count: count)
