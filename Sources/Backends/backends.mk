@@ -7,6 +7,7 @@ CLANG ?= clang
 
 simd_directory := Sources/Backends/SIMDBackend
 simd_shared := $(wildcard $(simd_directory)/*.swift)
+simd_widened := $(wildcard $(simd_directory)/WithoutBrainFloats/*.swift)
 simd_headers := $(wildcard $(simd_directory)/Intrinsics/*) Include/cabochon/backend.h Include/module.modulemap
 simd_output := $(BUILD)/lib/cabochon
 simd_objects := $(BUILD)/backends
@@ -40,11 +41,11 @@ $(simd_objects)/avx512.o: $(simd_shared) $(wildcard $(simd_directory)/AVX512/*.s
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx512_flags) -module-name avx512 -emit-object $(filter %.swift,$^) -o $@
 
-$(simd_objects)/avx2.o: $(simd_shared) $(wildcard $(simd_directory)/AVX2/*.swift) $(simd_headers)
+$(simd_objects)/avx2.o: $(simd_shared) $(simd_widened) $(wildcard $(simd_directory)/AVX2/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx2_flags) -module-name avx2 -emit-object $(filter %.swift,$^) -o $@
 
-$(simd_objects)/neon.o: $(simd_shared) $(wildcard $(simd_directory)/NEON/*.swift) $(simd_headers)
+$(simd_objects)/neon.o: $(simd_shared) $(simd_widened) $(wildcard $(simd_directory)/NEON/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_neon_flags) -module-name neon -emit-object $(filter %.swift,$^) -o $@
 

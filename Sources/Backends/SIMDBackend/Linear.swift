@@ -58,7 +58,8 @@ struct LinearWeight {
 
     /// Cuts the panels into pieces: at least eight for each thread, so that one that is held up leaves
     /// little behind, but none below the few microseconds beside which taking an index costs nothing.
-    /// Half a megabyte at most: each piece begins with lines that nothing has asked for ahead of time.
+    /// Half a megabyte at most, for which the others wait at the end. A thread goes through neighbouring
+    /// pieces in order, so that the end of one asks for the beginning of the next.
     /// Panels that are multiplied together stay together.
     mutating func share(from index: Int, tokens: Int, threads: Int) -> Int {
         firstIndex = index

@@ -66,11 +66,12 @@ final class HeadScreen: @unchecked Sendable {
         guard !isComplete, let prepare = backend.ops.prepare_weight else { return }
         let first = pieceCount * rowsPerPiece
         let count = min(rowsPerPiece, rows - first)
-        let codes = try Buffer<UInt8>(count: count * bytesPerRow, for: "the head's screen")
+        // Not from the heap, which would keep it.
+        let codes = try ReservedMemory(byteCount: count * bytesPerRow, for: "the head's screen")
         let values = try Buffer<Float>(count: execution.pool.threadCount * columns, for: "rows of the head")
         execution.pool.forEach((count + 63) / 64) { index, worker in
             for row in index * 64..<min(index * 64 + 64, count) {
-                let target = UnsafeMutableRawPointer(codes.pointer) + row * bytesPerRow
+                let target = codes.pointer + row * bytesPerRow
                 copy(head, first + row, by: values.pointer + worker * columns, into: target)
             }
         }
@@ -87,8 +88,9 @@ final class HeadScreen: @unchecked Sendable {
         }
         record.pointee.prepared = prepared
         record.pointee.data = nil
-        head.forgetPages()
         pieceCount += 1
+        // The last piece's with those that came along with others; a head that tokens still read would come back.
+        (isComplete ? head : StoredTensor(head, rows: first..<first + count)).forgetPages()
     }
 
     deinit {

@@ -6,7 +6,7 @@ extension BrainFloatCodes {
     /// A matrix with more exceptions than one weight in so many stays as its file has it.
     private static let weightsPerException = 128
 
-    /// nil where the weight is declined: another shape, or exponents too far apart.
+    /// Makes the codes, in parallel. Declined: another shape, or exponents too far apart.
     static func pack(
         _ run: UnsafePointer<cabochon_run>, _ host: UnsafePointer<cabochon_host>,
         _ weight: UnsafePointer<cabochon_weight>
@@ -34,17 +34,21 @@ extension BrainFloatCodes {
             return (OpStatus.failed, nil)
         }
         let records = memory + PackedWeight.headerBytes + panels * panelBytes
-        var task = CodingTask(
-            source: source, rowBytes: Int(truncatingIfNeeded: weight.pointee.row_bytes), rows: rows,
-            groups: columns / groupColumns, codes: memory + PackedWeight.headerBytes,
-            pairs: records.assumingMemoryBound(to: PairRecord.self),
-            exceptions: (records + pairBytes).assumingMemoryBound(to: Exception.self), capacity: UInt64(capacity),
-            exceptionCount: 0, lists: lists.assumingMemoryBound(to: Exception.self),
-            pairsPerIndex: max(1, (1 &<< 18) / (4 * columns)))
-        parallel(run, ((rows + 1) / 2 + task.pairsPerIndex - 1) / task.pairsPerIndex, &task) { context, index, worker in
-            context.unsafelyUnwrapped.assumingMemoryBound(to: CodingTask.self).pointee.run(index, worker)
+        var exceptionCount: UInt64 = 0
+        withUnsafeMutablePointer(to: &exceptionCount) { exceptionCount in
+            var task = CodingTask(
+                source: source, rowBytes: Int(truncatingIfNeeded: weight.pointee.row_bytes), rows: rows,
+                groups: columns / groupColumns, codes: memory + PackedWeight.headerBytes,
+                pairs: records.assumingMemoryBound(to: PairRecord.self),
+                exceptions: (records + pairBytes).assumingMemoryBound(to: Exception.self), capacity: UInt64(capacity),
+                exceptionCount: exceptionCount, lists: lists.assumingMemoryBound(to: Exception.self),
+                pairsPerIndex: max(1, (1 &<< 18) / (4 * columns)))
+            let indices = ((rows + 1) / 2 + task.pairsPerIndex - 1) / task.pairsPerIndex
+            parallel(run, indices, &task) { context, index, worker in
+                context.unsafelyUnwrapped.assumingMemoryBound(to: CodingTask.self).pointee.run(index, worker)
+            }
         }
-        guard task.exceptionCount <= task.capacity else {
+        guard exceptionCount <= UInt64(capacity) else {
             host.pointee.release(memory, totalBytes)
             return (OpStatus.declined, nil)
         }
@@ -62,12 +66,12 @@ private struct CodingTask {
     var exceptions: UnsafeMutablePointer<BrainFloatCodes.Exception>
     var capacity: UInt64
     /// Of all pairs so far; beyond capacity the weight is given up.
-    var exceptionCount: UInt64
+    var exceptionCount: UnsafeMutablePointer<UInt64>
     /// For each worker a list as long as a pair has weights.
     var lists: UnsafeMutablePointer<BrainFloatCodes.Exception>
     var pairsPerIndex: Int
 
-    mutating func run(_ index: Int, _ worker: Int) {
+    func run(_ index: Int, _ worker: Int) {
         let columns = groups * BrainFloatCodes.groupColumns
         let list = lists + worker * 2 * columns
         let last = min((index + 1) * pairsPerIndex, (rows + 1) / 2)
@@ -85,7 +89,7 @@ private struct CodingTask {
                     row + rowBytes, group, bases.1, target + BrainFloatCodes.groupBytes / 2,
                     place + BrainFloatCodes.groupColumns, list, &count)
             }
-            let first = cabochon_simd_take(&exceptionCount, UInt64(count))
+            let first = cabochon_simd_take(exceptionCount, UInt64(count))
             guard first + UInt64(count) <= capacity else { return }
             for number in 0..<count { exceptions[Int(first) + number] = list[number] }
             pairs[pair] = BrainFloatCodes.PairRecord(

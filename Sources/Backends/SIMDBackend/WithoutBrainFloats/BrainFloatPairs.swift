@@ -1,4 +1,5 @@
-// No products of bfloat16 pairs here: BF16 weights are widened to float32.
+// For instruction sets without products of bfloat16 pairs (AVX2, NEON): BF16 weights are read as the file has
+// them and widened to float32. The names that the shared sources use, never called.
 import CCabochonBackend
 
 typealias BrainFloatPairs = FormatBF16
@@ -11,7 +12,6 @@ func multiplyBrainFloatPanels(
     _ call: LinearCall, _ weights: InlineArray<4, LinearWeight>, _ count: Int, isGated: Bool
 ) -> Int32? { nil }
 
-/// BF16 weights are read as the file has them.
 struct BrainFloatCodes {
     static func pack(
         _ run: UnsafePointer<cabochon_run>, _ host: UnsafePointer<cabochon_host>,
