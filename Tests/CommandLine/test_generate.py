@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from checkpoints import write_wide
 from commandline import PROGRAM
 
 GREEDY = ["--temperature", "0", "--ignore-eos"]
@@ -56,6 +57,16 @@ def test_a_long_greedy_answer_gets_a_screen_of_the_head(cabochon, tiny, backend)
     assert "has a screen" not in cabochon.run(*arguments, "--max-tokens", 90).stderr.decode()
     words = cabochon.run(*arguments, "--max-tokens", 400).stderr.decode()
     assert "the head has a screen of 2073 rows" in words and "given up" not in words
+
+
+@pytest.mark.parametrize("intermediate, is_screened", [(256, True), (2048, False)])
+def test_a_head_that_is_little_of_the_model_gets_no_screen(cabochon, tiny, tmp_path, intermediate, is_screened):
+    if not any(entry["name"] == "avx2" for entry in cabochon.json("backends")["backends"]):
+        pytest.skip("no avx2 here")
+    model = write_wide(tmp_path / "model", tiny, "BF16", intermediate=intermediate)
+    arguments = ["--prompt", "Hello", "--backend", "avx2", "--verbose", "--max-tokens", 400]
+    words = cabochon.run("generate", "--model", model, *GREEDY, *arguments).stderr.decode()
+    assert ("has a screen" in words) == is_screened
 
 
 def test_text_goes_to_standard_output_and_timings_to_standard_error(cabochon, tiny):

@@ -5,25 +5,15 @@ all logits, so an answer that reports one is the reference. The heads try to mak
 or differ in one bit, outlier dimensions, logits that softcap makes equal, rows of extreme sizes, one that is no number.
 """
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 
 import cabochon
 import reference
+from checkpoints import ENCODINGS, write
 
 BACKENDS = cabochon.backends()
 PATIENCE = 100
-
-
-def brain_floats(values):
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-
-
-ENCODINGS = {"F32": np.float32, "F16": np.float16, "BF16": brain_floats}
 
 
 def save(folder, original, dtype, change=lambda tensors, rng: None):
@@ -31,19 +21,7 @@ def save(folder, original, dtype, change=lambda tensors, rng: None):
     _, tensors = reference.load(original)
     tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
     change(tensors, np.random.default_rng(3))
-    folder.mkdir()
-    for file in original.iterdir():
-        if file.is_file() and ".safetensors" not in file.name:
-            shutil.copy(file, folder)
-    header, parts, end = {}, [], 0
-    for name, tensor in tensors.items():
-        data = ENCODINGS[dtype](tensor).tobytes()
-        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [end, end + len(data)]}
-        parts.append(data)
-        end += len(data)
-    text = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
-    return folder
+    return write(folder, original, tensors, dtype)
 
 
 def check(path, backend):
