@@ -170,7 +170,7 @@ public func attention(
     if args.tokens == 0 || segmentCount == 0 { return OpStatus.done }
     let group = Int(args.heads / args.kv_heads)
     let width = (Int(args.head_size) + lanes - 1) / lanes * lanes
-    let rowsPerTile = max(1, queriesPerTile(args, segments, threads: Int(run.pointee.thread_count)) / group)
+    let rowsPerTile = max(1, queriesPerTile(args, threads: Int(run.pointee.thread_count)) / group)
     let partialFloats = width + 16
     let workerFloats =
         AttentionTile.floats(queries: rowsPerTile * group, width: width)
@@ -225,19 +225,10 @@ public func attention(
     return OpStatus.done
 }
 
-/// Few queries where the keys and values that they see, of all heads, stay in a cache: a tile computes what any
-/// of its rows sees for all of them. Beyond 8 MiB of float16, as many as a second-level cache of a megabyte
-/// holds with their sums, so that memory is read for fewer tiles, but four tiles for each thread.
-private func queriesPerTile(
-    _ args: cabochon_attention_args, _ segments: UnsafePointer<cabochon_segment>, threads: Int
-) -> Int {
-    var keys = 0
-    for number in 0..<Int(truncatingIfNeeded: args.segment_count) {
-        keys = max(keys, Int(truncatingIfNeeded: segments[number].first_position &+ segments[number].row_count))
-    }
-    if args.window > 0 { keys = min(keys, Int(truncatingIfNeeded: args.window)) }
-    if keys * Int(args.kv_heads) * Int(args.head_size) <= 1 &<< 21 { return 32 }
-    return min(128, max(32, Int(truncatingIfNeeded: args.tokens) * Int(args.heads) / (4 * max(1, threads))))
+/// As many as a second-level cache of a megabyte holds with their sums, so that memory is read for few tiles, but
+/// four tiles for each thread.
+private func queriesPerTile(_ args: cabochon_attention_args, threads: Int) -> Int {
+    min(128, max(32, Int(truncatingIfNeeded: args.tokens) * Int(args.heads) / (4 * max(1, threads))))
 }
 
 private func attentionShare(

@@ -2,23 +2,24 @@
 // one vector and are added across lanes together.
 
 extension AttentionTile {
-    /// scores = queries . keys, for the keys of one block.
+    /// scores = queries . keys, for those keys of one block that a query sees.
     ///
     /// - Parameter next: what is read after these keys.
     @inline(__always)
     func score<Format: FloatFormat>(
-        _: Format.Type, _ keys: UnsafeRawPointer, _ keyCount: Int, next: UnsafeRawBufferPointer
+        _: Format.Type, _ keys: UnsafeRawPointer, _ block: Range<Int>, next: UnsafeRawBufferPointer
     ) {
         var query = 0
         while query < count {
             let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
             prefetch(next, before: query, few)
+            let (first, end) = seen(query, few, block)
             if few == 4 {
-                score(Format.self, InlineArray<4, Void>.self, keys, keyCount, query)
+                score(Format.self, InlineArray<4, Void>.self, keys, first, end, query)
             } else if few == 2 {
-                score(Format.self, InlineArray<2, Void>.self, keys, keyCount, query)
+                score(Format.self, InlineArray<2, Void>.self, keys, first, end, query)
             } else {
-                score(Format.self, InlineArray<1, Void>.self, keys, keyCount, query)
+                score(Format.self, InlineArray<1, Void>.self, keys, first, end, query)
             }
             query += few
         }
@@ -27,23 +28,24 @@ extension AttentionTile {
     /// `few` queries by lanes / few keys at a time; keys beyond the last repeat it, and their scores
     /// are masked later.
     private func score<Format: FloatFormat, let few: Int>(
-        _: Format.Type, _: InlineArray<few, Void>.Type, _ keys: UnsafeRawPointer, _ keyCount: Int, _ query: Int
+        _: Format.Type, _: InlineArray<few, Void>.Type, _ keys: UnsafeRawPointer, _ first: Int, _ end: Int,
+        _ query: Int
     ) {
         let keysAtOnce = lanes / few
         let source = queries + query * width
-        var key = 0
-        while key < keyCount {
+        var key = first / keysAtOnce * keysAtOnce
+        while key < end {
             var products = LaneSums(repeating: broadcast(Float(0)))
             var place = 0
             while place + lanes <= headSize {
                 addProducts(
-                    Format.self, &products, source, keys, key, keyCount - 1, place, lanes,
+                    Format.self, &products, source, keys, key, end - 1, place, lanes,
                     InlineArray<few, Void>.self)
                 place += lanes
             }
             if place < headSize {
                 addProducts(
-                    Format.self, &products, source, keys, key, keyCount - 1, place, headSize - place,
+                    Format.self, &products, source, keys, key, end - 1, place, headSize - place,
                     InlineArray<few, Void>.self)
             }
             var totals = InlineArray<1, FloatVector>(repeating: sumsOfLanes(products))

@@ -1,17 +1,22 @@
 // Sums of values weighted by exponentials: a few queries by four vectors of a value at a time.
 
 extension AttentionTile {
-    /// sums = sums * correction + exponentials . values, for keys first ..< end of one block.
+    /// sums = sums * correction + exponentials . values, for those keys of one block that a query sees.
     ///
     /// - Parameter next: what is read after these values.
     @inline(__always)
     func accumulate<Format: FloatFormat>(
-        _: Format.Type, _ values: UnsafeRawPointer, _ first: Int, _ end: Int, next: UnsafeRawBufferPointer
+        _: Format.Type, _ values: UnsafeRawPointer, _ block: Range<Int>, next: UnsafeRawBufferPointer
     ) {
         var query = 0
         while query < count {
             let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
             prefetch(next, before: query, few)
+            let (first, end) = seen(query, few, block)
+            if first >= end {
+                query += few
+                continue
+            }
             if few == 4 {
                 accumulate(Format.self, InlineArray<4, Void>.self, values, first, end, query)
             } else if few == 2 {

@@ -15,6 +15,8 @@ enum Span {
 
 /// Below every score; finite, so that differences are no NaN.
 let lowest: Float = -3.402_823_4e38
+/// In the place of a score that does not count: its exponential is 0 even beside `lowest`.
+private let masked = -Float.infinity
 
 /// A worker's memory: for M queries of `width` floats (head_size rounded up to whole vectors).
 struct AttentionTile {
@@ -60,6 +62,14 @@ struct AttentionTile {
         return (window > 0 ? max(0, position + 1 - window) : 0, position + 1)
     }
 
+    /// The keys, counted from the block's first, that any of `few` queries sees; none where end <= first.
+    @inline(__always) func seen(_ query: Int, _ few: Int, _ block: Range<Int>) -> (first: Int, end: Int) {
+        (
+            max(0, range(query).first - block.lowerBound),
+            min(block.upperBound, range(query + few - 1).end) - block.lowerBound
+        )
+    }
+
     /// One span: leaves sums, largest and weights, largest being `lowest` where a query sees nothing of it.
     func attend<Format: FloatFormat>(
         _: Format.Type, span: Int, _ keys: UnsafeRawPointer, _ values: UnsafeRawPointer
@@ -74,16 +84,15 @@ struct AttentionTile {
         let end = min((span + 1) * Span.keys, range(count - 1).end)
         var start = first / Span.block * Span.block
         while start < end {
-            let keysInBlock = min(Span.block, end - start)
+            let block = start..<min(start + Span.block, end)
             let rowBytes = headSize * Format.bytes
             score(
-                Format.self, keys + start * rowBytes, keysInBlock,
+                Format.self, keys + start * rowBytes, block,
                 next: UnsafeRawBufferPointer(start: values + start * rowBytes, count: Span.block * rowBytes))
-            for query in 0..<count { exponentiate(query, start, keysInBlock) }
-            let skipped = max(0, first - start)
+            exponentiate(block)
             let nextKeys = keys + (start + Span.block) * rowBytes
             accumulate(
-                Format.self, values + start * rowBytes, skipped, keysInBlock,
+                Format.self, values + start * rowBytes, block,
                 next: UnsafeRawBufferPointer(start: nextKeys, count: Span.block * rowBytes))
             start += Span.block
         }
@@ -98,20 +107,35 @@ struct AttentionTile {
         for line in lines * query / count..<lines * (query + few) / count { cabochon_simd_prefetch(start + 64 * line) }
     }
 
-    /// Scores to exponentials; masked ones to zero.
+    /// Scores of one block to exponentials, masked ones to zero. As many queries as a vector has lanes take each
+    /// step before the next: a query's own steps wait for each other, and those across lanes are shared.
     @inline(__always)
-    private func exponentiate(_ query: Int, _ start: Int, _ keyCount: Int) {
-        let row = scores + query * Span.block
-        let (first, end) = range(query)
-        let from = broadcast(Float(max(0, first - start)))
-        let to = broadcast(Float(min(keyCount, end - start)))
-        let none = broadcast(lowest)
-        if first >= start + keyCount || end <= start {
-            for part in 0..<Span.block / lanes { storeFloats(broadcast(Float(0)), row + part * lanes) }
-            corrections[query] = 1
-            return
+    private func exponentiate(_ block: Range<Int>) {
+        var query = 0
+        while query < count {
+            let some = min(lanes, count - query)
+            var greatest = LaneSums(repeating: broadcast(masked))
+            for number in 0..<some { greatest[number] = cap(query + number, block) }
+            let before = loadFloats(largest + query, first: some)
+            let now = maximum(before, largestOfLanes(greatest))
+            let correction = exponential(subtract(before, now))
+            storeFloats(now, largest + query, first: some)
+            storeFloats(correction, corrections + query, first: some)
+            var totals = LaneSums(repeating: broadcast(Float(0)))
+            for number in 0..<some { totals[number] = exponentials(query + number) }
+            let weight = multiply(loadFloats(weights + query, first: some), correction)
+            storeFloats(add(weight, sumsOfLanes(totals)), weights + query, first: some)
+            query += lanes
         }
-        var greatest = broadcast(largest[query])
+    }
+
+    /// Caps the scores of a query, masks those of keys that it doesn't see, and returns the largest, lane by lane.
+    @inline(__always)
+    private func cap(_ query: Int, _ block: Range<Int>) -> FloatVector {
+        let (first, end) = seen(query, 1, block)
+        let row = scores + query * Span.block
+        let none = broadcast(masked)
+        var greatest = none
         for part in 0..<Span.block / lanes {
             var score = loadFloats(row + part * lanes)
             if softcap > 0 {
@@ -119,21 +143,28 @@ struct AttentionTile {
                 let part = multiply(score, broadcast(1 / softcap))
                 score = multiply(broadcast(softcap), hyperbolicTangent(part))
             }
-            let number = add(laneNumbers(), broadcast(Float(part * lanes)))
-            score = select(number, below: to, select(number, below: from, none, else: score), else: none)
+            if first > 0 || end < Span.block {
+                let number = add(laneNumbers(), broadcast(Float(part * lanes)))
+                let some = select(number, below: broadcast(Float(first)), none, else: score)
+                score = select(number, below: broadcast(Float(end)), some, else: none)
+            }
             storeFloats(score, row + part * lanes)
             greatest = maximum(greatest, score)
         }
-        let now = largestLane(greatest)
-        let correction = exponential(broadcast(largest[query] - now))
+        return greatest
+    }
+
+    /// Scores of a query to exponentials, and their sum, lane by lane.
+    @inline(__always)
+    private func exponentials(_ query: Int) -> FloatVector {
+        let row = scores + query * Span.block
+        let now = broadcast(largest[query])
         var total = broadcast(Float(0))
         for part in 0..<Span.block / lanes {
-            let value = exponential(subtract(loadFloats(row + part * lanes), broadcast(now)))
+            let value = exponential(subtract(loadFloats(row + part * lanes), now))
             storeFloats(value, row + part * lanes)
             total = add(total, value)
         }
-        largest[query] = now
-        corrections[query] = firstLane(correction)
-        weights[query] = weights[query] * firstLane(correction) + sumOfLanes(total)
+        return total
     }
 }
