@@ -7,19 +7,19 @@ extension AttentionTile {
     /// - Parameter next: what is read after these keys.
     @inline(__always)
     func score<Format: FloatFormat>(
-        _: Format.Type, _ keys: UnsafeRawPointer, _ block: Range<Int>, next: UnsafeRawBufferPointer
+        _: Format.Type, _ keys: UnsafeRawPointer, _ block: Range<Int>, next: ReadAhead
     ) {
         var query = 0
         while query < count {
             let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
-            prefetch(next, before: query, few)
             let (first, end) = seen(query, few, block)
+            let ahead = next.share(query, few, of: count)
             if few == 4 {
-                score(Format.self, InlineArray<4, Void>.self, keys, first, end, query)
+                score(Format.self, InlineArray<4, Void>.self, keys, first, end, query, ahead)
             } else if few == 2 {
-                score(Format.self, InlineArray<2, Void>.self, keys, first, end, query)
+                score(Format.self, InlineArray<2, Void>.self, keys, first, end, query, ahead)
             } else {
-                score(Format.self, InlineArray<1, Void>.self, keys, first, end, query)
+                score(Format.self, InlineArray<1, Void>.self, keys, first, end, query, ahead)
             }
             query += few
         }
@@ -29,8 +29,9 @@ extension AttentionTile {
     /// are masked later.
     private func score<Format: FloatFormat, let few: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _ keys: UnsafeRawPointer, _ first: Int, _ end: Int,
-        _ query: Int
+        _ query: Int, _ ahead: ReadAhead
     ) {
+        var ahead = ahead
         let keysAtOnce = lanes / few
         let source = queries + query * width
         var key = first / keysAtOnce * keysAtOnce
@@ -38,6 +39,7 @@ extension AttentionTile {
             var products = LaneSums(repeating: broadcast(Float(0)))
             var place = 0
             while place + lanes <= headSize {
+                ahead.ask(keysAtOnce * lanes * Format.bytes)
                 addProducts(
                     Format.self, &products, source, keys, key, end - 1, place, lanes,
                     InlineArray<few, Void>.self)

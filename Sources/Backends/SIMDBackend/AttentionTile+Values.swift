@@ -1,4 +1,4 @@
-// Sums of values weighted by exponentials: a few queries by four vectors of a value at a time.
+// Sums of values weighted by exponentials: a few queries by four or eight vectors of a value at a time.
 
 extension AttentionTile {
     /// sums = sums * correction + exponentials . values, for those keys of one block that a query sees.
@@ -6,23 +6,23 @@ extension AttentionTile {
     /// - Parameter next: what is read after these values.
     @inline(__always)
     func accumulate<Format: FloatFormat>(
-        _: Format.Type, _ values: UnsafeRawPointer, _ block: Range<Int>, next: UnsafeRawBufferPointer
+        _: Format.Type, _ values: UnsafeRawPointer, _ block: Range<Int>, next: ReadAhead
     ) {
         var query = 0
         while query < count {
             let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
-            prefetch(next, before: query, few)
             let (first, end) = seen(query, few, block)
+            var ahead = next.share(query, few, of: count)
             if first >= end {
                 query += few
                 continue
             }
             if few == 4 {
-                accumulate(Format.self, InlineArray<4, Void>.self, values, first, end, query)
+                accumulate(Format.self, InlineArray<4, Void>.self, values, first, end, query, &ahead)
             } else if few == 2 {
-                accumulate(Format.self, InlineArray<2, Void>.self, values, first, end, query)
+                accumulate(Format.self, InlineArray<2, Void>.self, values, first, end, query, &ahead)
             } else {
-                accumulate(Format.self, InlineArray<1, Void>.self, values, first, end, query)
+                accumulate(Format.self, InlineArray<1, Void>.self, values, first, end, query, &ahead)
             }
             query += few
         }
@@ -31,25 +31,32 @@ extension AttentionTile {
     @inline(__always)
     private func accumulate<Format: FloatFormat, let few: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _ values: UnsafeRawPointer, _ first: Int, _ end: Int,
-        _ query: Int
+        _ query: Int, _ ahead: inout ReadAhead
     ) {
         var place = 0
+        // Where there are registers enough, few queries take more of a value: 8 sums would wait for each other.
+        while attentionQueries >= 4 && few <= 2 && place + 8 * lanes <= headSize {
+            accumulate(
+                Format.self, InlineArray<few, Void>.self, InlineArray<8, Void>.self, values, first, end, query, place,
+                lanes, &ahead)
+            place += 8 * lanes
+        }
         while place + 4 * lanes <= headSize {
             accumulate(
                 Format.self, InlineArray<few, Void>.self, InlineArray<4, Void>.self, values, first, end, query, place,
-                lanes)
+                lanes, &ahead)
             place += 4 * lanes
         }
         while place + lanes <= headSize {
             accumulate(
                 Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, place,
-                lanes)
+                lanes, &ahead)
             place += lanes
         }
         if place < headSize {
             accumulate(
                 Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, place,
-                headSize - place)
+                headSize - place, &ahead)
         }
     }
 
@@ -58,7 +65,7 @@ extension AttentionTile {
     private func accumulate<Format: FloatFormat, let few: Int, let parts: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _: InlineArray<parts, Void>.Type,
         _ values: UnsafeRawPointer, _ first: Int, _ end: Int, _ query: Int, _ place: Int,
-        _ elements: Int
+        _ elements: Int, _ ahead: inout ReadAhead
     ) {
         var totals = InlineArray<few, InlineArray<parts, FloatVector>>(
             repeating: InlineArray<parts, FloatVector>(repeating: broadcast(Float(0))))
@@ -72,6 +79,7 @@ extension AttentionTile {
         let rowBytes = headSize * Format.bytes
         var row = values + first * rowBytes + place * Format.bytes
         for key in first..<end {
+            ahead.ask(parts * lanes * Format.bytes)
             var vectors = InlineArray<parts, FloatVector>(repeating: broadcast(Float(0)))
             for part in 0..<parts {
                 let source = row + part * lanes * Format.bytes

@@ -86,25 +86,14 @@ struct AttentionTile {
         while start < end {
             let block = start..<min(start + Span.block, end)
             let rowBytes = headSize * Format.bytes
-            score(
-                Format.self, keys + start * rowBytes, block,
-                next: UnsafeRawBufferPointer(start: values + start * rowBytes, count: Span.block * rowBytes))
+            let place = start * rowBytes
+            let blockBytes = Span.block * rowBytes
+            score(Format.self, keys + place, block, next: ReadAhead(values + place, bytes: blockBytes))
             exponentiate(block)
-            let nextKeys = keys + (start + Span.block) * rowBytes
             accumulate(
-                Format.self, values + start * rowBytes, block,
-                next: UnsafeRawBufferPointer(start: nextKeys, count: Span.block * rowBytes))
+                Format.self, values + place, block, next: ReadAhead(keys + (place + blockBytes), bytes: blockBytes))
             start += Span.block
         }
-    }
-
-    /// Asks for what is read next, before `few` of the queries for their share of it: the first of them to
-    /// go over a block would wait for memory. Tiles of fewer than 64 would pay more for asking.
-    @inline(__always)
-    func prefetch(_ next: UnsafeRawBufferPointer, before query: Int, _ few: Int) {
-        guard count >= 64, let start = next.baseAddress else { return }
-        let lines = next.count / 64
-        for line in lines * query / count..<lines * (query + few) / count { cabochon_simd_prefetch(start + 64 * line) }
     }
 
     /// Scores of one block to exponentials, masked ones to zero. As many queries as a vector has lanes take each
