@@ -1,7 +1,8 @@
 // Sums of values weighted by exponentials: a few queries by four or eight vectors of a value at a time.
 
 extension AttentionTile {
-    /// sums = sums * correction + exponentials . values, for those keys of one block that a query sees.
+    /// sums = sums * correction + exponentials . values, for those keys of one block that a query sees. The first
+    /// block of a span that one of a few queries sees finds no sums.
     ///
     /// - Parameter next: what is read after these values.
     @inline(__always)
@@ -12,17 +13,18 @@ extension AttentionTile {
         while query < count {
             let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
             let (first, end) = seen(query, few, block)
+            let isFirst = max(block.lowerBound / Span.keys * Span.keys, range(query).first) >= block.lowerBound
             var ahead = next.share(query, few, of: count)
             if first >= end {
                 query += few
                 continue
             }
             if few == 4 {
-                accumulate(Format.self, InlineArray<4, Void>.self, values, first, end, query, &ahead)
+                accumulate(Format.self, InlineArray<4, Void>.self, values, first, end, query, isFirst, &ahead)
             } else if few == 2 {
-                accumulate(Format.self, InlineArray<2, Void>.self, values, first, end, query, &ahead)
+                accumulate(Format.self, InlineArray<2, Void>.self, values, first, end, query, isFirst, &ahead)
             } else {
-                accumulate(Format.self, InlineArray<1, Void>.self, values, first, end, query, &ahead)
+                accumulate(Format.self, InlineArray<1, Void>.self, values, first, end, query, isFirst, &ahead)
             }
             query += few
         }
@@ -31,32 +33,32 @@ extension AttentionTile {
     @inline(__always)
     private func accumulate<Format: FloatFormat, let few: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _ values: UnsafeRawPointer, _ first: Int, _ end: Int,
-        _ query: Int, _ ahead: inout ReadAhead
+        _ query: Int, _ isFirst: Bool, _ ahead: inout ReadAhead
     ) {
         var place = 0
         // Where there are registers enough, few queries take more of a value: 8 sums would wait for each other.
         while attentionQueries >= 4 && few <= 2 && place + 8 * lanes <= headSize {
             accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<8, Void>.self, values, first, end, query, place,
-                lanes, &ahead)
+                Format.self, InlineArray<few, Void>.self, InlineArray<8, Void>.self, values, first, end, query, isFirst,
+                place, lanes, &ahead)
             place += 8 * lanes
         }
         while place + 4 * lanes <= headSize {
             accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<4, Void>.self, values, first, end, query, place,
-                lanes, &ahead)
+                Format.self, InlineArray<few, Void>.self, InlineArray<4, Void>.self, values, first, end, query, isFirst,
+                place, lanes, &ahead)
             place += 4 * lanes
         }
         while place + lanes <= headSize {
             accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, place,
-                lanes, &ahead)
+                Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, isFirst,
+                place, lanes, &ahead)
             place += lanes
         }
         if place < headSize {
             accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, place,
-                headSize - place, &ahead)
+                Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, isFirst,
+                place, headSize - place, &ahead)
         }
     }
 
@@ -64,13 +66,13 @@ extension AttentionTile {
     @inline(__always)
     private func accumulate<Format: FloatFormat, let few: Int, let parts: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _: InlineArray<parts, Void>.Type,
-        _ values: UnsafeRawPointer, _ first: Int, _ end: Int, _ query: Int, _ place: Int,
-        _ elements: Int, _ ahead: inout ReadAhead
+        _ values: UnsafeRawPointer, _ first: Int, _ end: Int, _ query: Int, _ isFirst: Bool,
+        _ place: Int, _ elements: Int, _ ahead: inout ReadAhead
     ) {
         var totals = InlineArray<few, InlineArray<parts, FloatVector>>(
             repeating: InlineArray<parts, FloatVector>(repeating: broadcast(Float(0))))
         let target = sums + query * width + place
-        for number in 0..<few {
+        for number in 0..<few where !isFirst {
             let correction = broadcast(corrections[query + number])
             for part in 0..<parts {
                 totals[number][part] = multiply(loadFloats(target + number * width + part * lanes), correction)

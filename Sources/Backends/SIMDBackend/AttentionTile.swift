@@ -70,7 +70,8 @@ struct AttentionTile {
         )
     }
 
-    /// One span: leaves sums, largest and weights, largest being `lowest` where a query sees nothing of it.
+    /// One span: leaves largest and weights, and sums where largest is not `lowest`, as it is where a query sees
+    /// nothing of the span.
     func attend<Format: FloatFormat>(
         _: Format.Type, span: Int, _ keys: UnsafeRawPointer, _ values: UnsafeRawPointer
     ) {
@@ -78,8 +79,6 @@ struct AttentionTile {
             largest[query] = lowest
             weights[query] = 0
         }
-        let zero = broadcast(Float(0))
-        for place in 0..<count * width / lanes { storeFloats(zero, sums + place * lanes) }
         let first = max(span * Span.keys, range(0).first)
         let end = min((span + 1) * Span.keys, range(count - 1).end)
         var start = first / Span.block * Span.block

@@ -1,0 +1,157 @@
+/* attention.c - the rate of backends' attention op on one thread, without the engine around it.
+ *
+ *     clang -O2 -IInclude -ISources/MachineLimits/include Benchmarks/attention.c Sources/MachineLimits/kernels.c \
+ *         Sources/MachineLimits/limits.c -lpthread -ldl -o attention
+ *     attention LIBRARY ...
+ *
+ * The shapes are Gemma 2 2B's: 8 heads, 4 KV heads of 256, float16, softcap 50. 512 rows at several depths, as a
+ * prompt's chunks have them: operations a second, two for each element of a key or value that a query sees, beside
+ * the float32 peak of the instructions that the backends need. One row, as a decoded token has it, over the keys and values of 26 layers in turns, so
+ * that they come from memory: bytes a second beside what reading alone reaches. Several libraries, of different
+ * builds, take turns; medians are printed, and whether the outputs have the same bits. */
+#define _GNU_SOURCE
+#include "cabochon/backend.h"
+
+#include "MachineLimits.h"
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { HEADS = 8, KV_HEADS = 4, HEAD_SIZE = 256, CAPACITY = 4096, LAYERS = 26, ROWS = 512, TURNS = 15, MOST = 8 };
+enum { PLANE = KV_HEADS * CAPACITY * HEAD_SIZE };
+
+static void *scratch_memory;
+static size_t scratch_bytes;
+static void *scratch(const cabochon_run *run, size_t bytes) {
+    (void)run;
+    if (bytes > scratch_bytes) {
+        free(scratch_memory);
+        scratch_bytes = (bytes + 63) & ~(size_t)63;
+        scratch_memory = aligned_alloc(64, scratch_bytes);
+    }
+    return scratch_memory;
+}
+static void one_after_the_other(const cabochon_run *run, size_t count, void (*body)(void *, size_t, size_t),
+                                void *context) {
+    (void)run;
+    for (size_t index = 0; index < count; index++) body(context, index, 0);
+}
+static const cabochon_run run = {
+    .struct_size = sizeof run, .thread_count = 1, .parallel_for = one_after_the_other, .scratch = scratch};
+
+static void *allocate(size_t bytes) { return aligned_alloc(64, (bytes + 63) & ~(size_t)63); }
+static const cabochon_host host = {
+    .struct_size = sizeof host, .abi_major = CABOCHON_BACKEND_ABI_MAJOR, .abi_minor = CABOCHON_BACKEND_ABI_MINOR};
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+typedef struct {
+    const cabochon_backend_descriptor *backend;
+    void *self;
+} implementation;
+
+static float *queries, *output, *expected;
+static uint16_t *cache; /* [LAYERS, 2, KV_HEADS, CAPACITY, HEAD_SIZE] */
+
+/* Seconds of one layer's op, the mean of `layers`; below 0 where it is declined. */
+static double attend(const implementation *one, uint64_t rows, uint64_t depth, int layers) {
+    double start = seconds();
+    for (int layer = 0; layer < layers; layer++) {
+        cabochon_segment segment = {.row_count = rows,
+                                    .first_position = depth,
+                                    .keys = cache + (size_t)2 * PLANE * (size_t)layer,
+                                    .values = cache + (size_t)2 * PLANE * (size_t)layer + PLANE,
+                                    .head_stride = CAPACITY * HEAD_SIZE};
+        cabochon_attention_args args = {.struct_size = sizeof args,
+                                        .queries = queries,
+                                        .query_stride = HEADS * HEAD_SIZE,
+                                        .tokens = rows,
+                                        .heads = HEADS,
+                                        .kv_heads = KV_HEADS,
+                                        .head_size = HEAD_SIZE,
+                                        .kv_type = CABOCHON_TYPE_F16,
+                                        .softcap = 50,
+                                        .segments = &segment,
+                                        .segment_count = 1,
+                                        .output = output,
+                                        .output_stride = HEADS * HEAD_SIZE};
+        if (one->backend->ops->attention(one->self, &run, &args) != 0) return -1;
+    }
+    return (seconds() - start) / layers;
+}
+
+/* Medians of all implementations, in turns. */
+static int compare(implementation *all, int count, char **names, uint64_t rows, uint64_t depth, double limit) {
+    double times[MOST][TURNS];
+    int same = 1;
+    for (int turn = 0; turn < TURNS; turn++) {
+        for (int place = 0; place < count; place++) {
+            int number = turn % 2 ? count - 1 - place : place;
+            times[number][turn] = attend(&all[number], rows, depth, rows == 1 ? LAYERS : 1);
+            if (times[number][turn] < 0) return fprintf(stderr, "%s declined\n", names[number]), 1;
+            const size_t bytes = rows * HEADS * HEAD_SIZE * sizeof(float);
+            if (turn + place == 0) memcpy(expected, output, bytes);
+            same &= memcmp(expected, output, bytes) == 0;
+        }
+    }
+    for (int number = 0; number < count; number++) {
+        qsort(times[number], TURNS, sizeof(double), ascending);
+        const double median = times[number][TURNS / 2];
+        const double seen = (double)rows * (double)depth + (double)rows * (double)(rows + 1) / 2;
+        const double amount =
+            rows == 1 ? (double)(depth + 1) * 2 * KV_HEADS * HEAD_SIZE * 2 : seen * 4 * HEADS * HEAD_SIZE;
+        printf("%4llu rows at %4llu  %8.3f ms  %6.1f %s  %3.0f %%  %s\n", (unsigned long long)rows,
+               (unsigned long long)depth, 1e3 * median, 1e-9 * amount / median, rows == 1 ? "GB/s  " : "GFLOPS",
+               100 * amount / median / limit, names[number]);
+    }
+    if (!same) printf("                 with other bits\n");
+    fflush(stdout);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    const int count = argc - 1;
+    if (count < 1 || count > MOST) return fprintf(stderr, "usage: attention LIBRARY ... (up to %d)\n", MOST), 2;
+    implementation all[MOST] = {0};
+    for (int number = 0; number < count; number++) {
+        void *library = dlopen(argv[number + 1], RTLD_NOW | RTLD_LOCAL);
+        if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
+        all[number].backend = dlsym(library, "cabochon_backend_v1");
+        if (!all[number].backend) return fprintf(stderr, "%s\n", dlerror()), 1;
+        all[number].backend->ops->create(&host, &all[number].self);
+    }
+    queries = allocate(sizeof(float) * ROWS * HEADS * HEAD_SIZE);
+    output = allocate(sizeof(float) * ROWS * HEADS * HEAD_SIZE);
+    expected = allocate(sizeof(float) * ROWS * HEADS * HEAD_SIZE);
+    cache = allocate(sizeof(uint16_t) * 2 * LAYERS * (size_t)PLANE);
+    if (!queries || !output || !expected || !cache) return fprintf(stderr, "not enough memory\n"), 1;
+    for (uint32_t i = 0; i < ROWS * HEADS * HEAD_SIZE; i++)
+        queries[i] = (float)(i * 2654435761u >> 20) / 16384 - 0.125f;
+    /* Half-precision numbers from 2^-3 to 2, of both signs. */
+    for (size_t i = 0; i < 2 * LAYERS * (size_t)PLANE; i++) {
+        uint32_t number = (uint32_t)i * 2654435761u >> 16;
+        cache[i] = (uint16_t)((number & 0x83ff) | (12 + (number >> 10 & 3)) << 10);
+    }
+    cabochon_limits limits;
+    uint64_t features = 0;
+    for (int number = 0; number < count; number++) features |= all[number].backend->cpu_features;
+    if (cabochon_limits_measure(1, features, &limits) != 0) return fprintf(stderr, "limits not measured\n"), 1;
+    printf("one thread: %.1f GFLOPS float32, reading %.1f GB/s\n", 1e-9 * limits.f32_operations,
+           1e-9 * limits.read_bytes);
+    const uint64_t depths[] = {0, 1536, 3584};
+    for (int i = 0; i < 3; i++) {
+        if (compare(all, count, argv + 1, ROWS, depths[i], limits.f32_operations)) return 1;
+    }
+    return compare(all, count, argv + 1, 1, 3584, limits.read_bytes);
+}
