@@ -92,8 +92,9 @@ typedef struct cabochon_run {
     uint32_t reserved_;
     /* Calls body(context, index, worker) once for each index below count, spread over the pool,
      * and returns when all are done. A thread goes through neighbouring indices in ascending order,
-     * but for those that it takes over from others at the end. worker is below thread_count and no two bodies running at
-     * the same time share one: it picks a part of the scratch. Bodies must not call parallel_for. */
+     * but for those that it takes over from others at the end. worker is below thread_count and no
+     * two bodies running at the same time share one: it picks a part of the scratch. Bodies must
+     * not call parallel_for. */
     void (*parallel_for)(const struct cabochon_run *run, size_t count,
                          void (*body)(void *context, size_t index, size_t worker), void *context);
     /* `bytes` of uninitialised memory, aligned to 64, that stay valid until the op returns or asks
