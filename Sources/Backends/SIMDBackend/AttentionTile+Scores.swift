@@ -39,16 +39,15 @@ extension AttentionTile {
             var products = LaneSums(repeating: broadcast(Float(0)))
             var place = 0
             while place + lanes <= headSize {
-                ahead.ask(keysAtOnce * lanes * Format.bytes)
                 addProducts(
                     Format.self, &products, source, keys, key, end - 1, place, lanes,
-                    InlineArray<few, Void>.self)
+                    InlineArray<few, Void>.self, &ahead)
                 place += lanes
             }
             if place < headSize {
                 addProducts(
                     Format.self, &products, source, keys, key, end - 1, place, headSize - place,
-                    InlineArray<few, Void>.self)
+                    InlineArray<few, Void>.self, &ahead)
             }
             var totals = InlineArray<1, FloatVector>(repeating: sumsOfLanes(products))
             withUnsafePointer(to: &totals) { pointer in
@@ -67,12 +66,14 @@ extension AttentionTile {
     @inline(__always)
     private func addProducts<Format: FloatFormat, let few: Int>(
         _: Format.Type, _ products: inout LaneSums, _ source: UnsafePointer<Float>, _ keys: UnsafeRawPointer,
-        _ key: Int, _ lastKey: Int, _ place: Int, _ elements: Int, _: InlineArray<few, Void>.Type
+        _ key: Int, _ lastKey: Int, _ place: Int, _ elements: Int, _: InlineArray<few, Void>.Type,
+        _ ahead: inout ReadAhead
     ) {
         let keysAtOnce = lanes / few
         var vectors = InlineArray<few, FloatVector>(repeating: broadcast(Float(0)))
         for number in 0..<few { vectors[number] = loadFloats(source + number * width + place) }
         for number in 0..<keysAtOnce {
+            ahead.ask(beside: number, of: lanes * Format.bytes)
             let row = keys + min(key + number, lastKey) * headSize * Format.bytes + place * Format.bytes
             let vector = elements == lanes ? Format.load(row) : Format.load(row, first: elements)
             for other in 0..<few {

@@ -81,9 +81,9 @@ extension AttentionTile {
         let rowBytes = headSize * Format.bytes
         var row = values + first * rowBytes + place * Format.bytes
         for key in first..<end {
-            ahead.ask(parts * lanes * Format.bytes)
             var vectors = InlineArray<parts, FloatVector>(repeating: broadcast(Float(0)))
             for part in 0..<parts {
+                ahead.ask(beside: part, of: lanes * Format.bytes)
                 let source = row + part * lanes * Format.bytes
                 vectors[part] = elements == lanes ? Format.load(source) : Format.load(source, first: elements)
             }
