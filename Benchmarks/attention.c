@@ -10,51 +10,15 @@
  * values of 26 layers in turns, so that they come from memory: bytes a second beside what reading alone reaches.
  * Several libraries, of different builds, take turns; medians are printed, and whether the outputs differ. */
 #define _GNU_SOURCE
-#include "cabochon/backend.h"
-
 #include "MachineLimits.h"
+#include "host.h"
+
 #include <dlfcn.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { HEADS = 8, KV_HEADS = 4, HEAD_SIZE = 256, CAPACITY = 4096, LAYERS = 26, ROWS = 512, TURNS = 15, MOST = 8 };
 enum { PLANE = KV_HEADS * CAPACITY * HEAD_SIZE };
-
-static void *scratch_memory;
-static size_t scratch_bytes;
-static void *scratch(const cabochon_run *run, size_t bytes) {
-    (void)run;
-    if (bytes > scratch_bytes) {
-        free(scratch_memory);
-        scratch_bytes = (bytes + 63) & ~(size_t)63;
-        scratch_memory = aligned_alloc(64, scratch_bytes);
-    }
-    return scratch_memory;
-}
-static void one_after_the_other(const cabochon_run *run, size_t count, void (*body)(void *, size_t, size_t),
-                                void *context) {
-    (void)run;
-    for (size_t index = 0; index < count; index++) body(context, index, 0);
-}
-static const cabochon_run run = {
-    .struct_size = sizeof run, .thread_count = 1, .parallel_for = one_after_the_other, .scratch = scratch};
-
-static void *allocate(size_t bytes) { return aligned_alloc(64, (bytes + 63) & ~(size_t)63); }
-static const cabochon_host host = {
-    .struct_size = sizeof host, .abi_major = CABOCHON_BACKEND_ABI_MAJOR, .abi_minor = CABOCHON_BACKEND_ABI_MINOR};
-
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 typedef struct {
     const cabochon_backend_descriptor *backend;
@@ -124,6 +88,7 @@ int main(int argc, char **argv) {
     const int count = argc - 1;
     if (count < 1 || count > MOST) return fprintf(stderr, "usage: attention LIBRARY ... (up to %d)\n", MOST), 2;
     implementation all[MOST] = {0};
+    start_threads(1);
     for (int number = 0; number < count; number++) {
         void *library = dlopen(argv[number + 1], RTLD_NOW | RTLD_LOCAL);
         if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
@@ -131,10 +96,10 @@ int main(int argc, char **argv) {
         if (!all[number].backend) return fprintf(stderr, "%s\n", dlerror()), 1;
         all[number].backend->ops->create(&host, &all[number].self);
     }
-    queries = allocate(sizeof(float) * ROWS * HEADS * HEAD_SIZE);
-    output = allocate(sizeof(float) * ROWS * HEADS * HEAD_SIZE);
-    expected = allocate(sizeof(float) * ROWS * HEADS * HEAD_SIZE);
-    cache = allocate(sizeof(uint16_t) * 2 * LAYERS * (size_t)PLANE);
+    queries = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
+    output = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
+    expected = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
+    cache = aligned_alloc(64, sizeof(uint16_t) * 2 * LAYERS * (size_t)PLANE);
     if (!queries || !output || !expected || !cache) return fprintf(stderr, "not enough memory\n"), 1;
     for (uint32_t i = 0; i < ROWS * HEADS * HEAD_SIZE; i++)
         queries[i] = (float)(i * 2654435761u >> 20) / 16384 - 0.125f;

@@ -8,109 +8,11 @@
  * stands their share of what the same threads reach that only read the same memory: the median of
  * passes in turns, so that both meet the same minutes of a memory that others use too. */
 #define _GNU_SOURCE
-#include "cabochon/backend.h"
+#include "host.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
-
-/* MARK: A pool that spins */
-
-typedef void (*body_function)(void *, size_t, size_t);
-static uint32_t thread_count = 2;
-static _Atomic uint64_t generation;
-static _Atomic size_t next_index;
-static _Atomic uint32_t running;
-static size_t job_count;
-static body_function job_body;
-static void *job_context;
-
-static void work(size_t worker) {
-    for (;;) {
-        size_t index = atomic_fetch_add(&next_index, 1);
-        if (index >= job_count) return;
-        job_body(job_context, index, worker);
-    }
-}
-
-static void *thread_main(void *argument) {
-    size_t worker = (size_t)argument;
-    uint64_t seen = 0;
-    for (;;) {
-        uint64_t now;
-        while ((now = atomic_load(&generation)) == seen) __builtin_ia32_pause();
-        seen = now;
-        work(worker);
-        atomic_fetch_sub(&running, 1);
-    }
-    return NULL;
-}
-
-static void parallel_for(const cabochon_run *run, size_t count, body_function body, void *context) {
-    (void)run;
-    job_count = count;
-    job_body = body;
-    job_context = context;
-    atomic_store(&next_index, 0);
-    atomic_store(&running, thread_count - 1);
-    atomic_fetch_add(&generation, 1);
-    work(0);
-    while (atomic_load(&running) != 0) __builtin_ia32_pause();
-}
-
-static void *scratch_memory;
-static size_t scratch_bytes;
-static void *scratch(const cabochon_run *run, size_t bytes) {
-    (void)run;
-    if (bytes > scratch_bytes) {
-        free(scratch_memory);
-        scratch_bytes = bytes + bytes / 2;
-        scratch_memory = aligned_alloc(64, (scratch_bytes + 63) & ~(size_t)63);
-    }
-    return scratch_memory;
-}
-
-static void *host_allocate(size_t bytes) {
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return NULL;
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    return memory;
-}
-static void host_release(void *memory, size_t bytes) { munmap(memory, bytes); }
-
-static cabochon_host host = {.struct_size = sizeof host,
-                             .abi_major = CABOCHON_BACKEND_ABI_MAJOR,
-                             .abi_minor = CABOCHON_BACKEND_ABI_MINOR,
-                             .allocate = host_allocate,
-                             .release = host_release};
-static cabochon_run run = {.struct_size = sizeof run, .parallel_for = parallel_for, .scratch = scratch};
-
-/* For tests that load this file as a library. */
-const cabochon_run *kernels_start(uint32_t threads) {
-    static int started = 0;
-    thread_count = threads;
-    run.thread_count = threads;
-    if (!started) {
-        for (size_t worker = 1; worker < threads; worker++) {
-            pthread_t thread;
-            pthread_create(&thread, NULL, thread_main, (void *)worker);
-        }
-        started = 1;
-    }
-    return &run;
-}
-const cabochon_host *kernels_host(void) { return &host; }
-
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* MARK: Types */
 
@@ -205,11 +107,6 @@ static void read_piece(void *context, size_t index, size_t worker) {
     __asm__ volatile("" : : "m"(total));
 }
 
-static int ascending(const void *a, const void *b) {
-    const double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
 /* The rate of one token's product as a share of the rate of reading `bytes` of file data, which lie
  * packed, or as they are, in at least as many bytes. */
 static double share_of_reading(const cabochon_backend_ops *ops, void *self, cabochon_weight *weight, size_t bytes) {
@@ -226,13 +123,12 @@ static double share_of_reading(const cabochon_backend_ops *ops, void *self, cabo
     return shares[TURNS / 2];
 }
 
-#ifndef KERNELS_LIBRARY
 int main(int argc, char **argv) {
     if (argc < 2) return fprintf(stderr, "usage: kernels LIBRARY [threads] [type ...]\n"), 2;
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
     const cabochon_backend_descriptor *backend = dlsym(library, "cabochon_backend_v1");
-    kernels_start(argc > 2 ? (uint32_t)atoi(argv[2]) : 2);
+    start_threads(argc > 2 ? (uint32_t)atoi(argv[2]) : 2);
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512bf16")) host.cpu_features |= CABOCHON_CPU_AVX512_BF16;
 #endif
@@ -291,4 +187,3 @@ int main(int argc, char **argv) {
     }
     return 0;
 }
-#endif

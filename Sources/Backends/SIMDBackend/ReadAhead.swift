@@ -1,9 +1,9 @@
 // Memory that will be read next, asked for line by line between products.
 //
 // Of keys and values one block is asked for while the block before is worked on. All at once, the requests would
-// stand in the way of the loads of the products themselves: a lone token's attention, which waits for memory, takes
-// 1.2 times as long with them in pieces of eight rows as with four lines before each sixteen products, and 1.04 times
-// as long so as with one line for each that is read (Benchmarks/attention.c).
+// stand in the way of the loads of the products themselves. A lone token's attention, which waits for memory, takes
+// 1.05 times as long where four lines are asked for before each sixteen products as with one line for each that is
+// read, and 1.2 times as long again where eight rows are asked for at once (Benchmarks/attention.c).
 import SIMDIntrinsics
 
 struct ReadAhead {

@@ -124,14 +124,10 @@ let lanes = 8
 
 // MARK: Across lanes
 
-@inline(__always) func sumOfLanes(_ a: FloatVector) -> Float { firstLane(reduceOne(a) { add($0, $1) }) }
-@inline(__always) func largestLane(_ a: FloatVector) -> Float { firstLane(reduceOne(a) { maximum($0, $1) }) }
-
-/// Every lane of the result is the sum or the largest.
-@inline(__always)
-private func reduceOne(_ a: FloatVector, _ combine: (FloatVector, FloatVector) -> FloatVector) -> FloatVector {
-    let two = pairs(halves(a, a, combine), halves(a, a, combine), combine)
-    return combine(cabochon_x86_even_elements_256(two, two), cabochon_x86_odd_elements_256(two, two))
+@inline(__always) func sumOfLanes(_ a: FloatVector) -> Float {
+    let half = halves(a, a) { add($0, $1) }
+    let two = pairs(half, half) { add($0, $1) }
+    return firstLane(add(cabochon_x86_even_elements_256(two, two), cabochon_x86_odd_elements_256(two, two)))
 }
 @inline(__always) func firstLane(_ a: FloatVector) -> Float { _mm256_cvtss_f32(a) }
 

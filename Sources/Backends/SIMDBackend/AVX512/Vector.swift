@@ -127,7 +127,6 @@ let lanes = 16
 /// The same tree for every caller: lanes i and i + 8, then + 4, + 2, + 1. Addition commutes, so a
 /// dot product summed here and one summed by `sumsOfLanes` have the same bits.
 @inline(__always) func sumOfLanes(_ a: FloatVector) -> Float { _mm512_reduce_add_ps(a) }
-@inline(__always) func largestLane(_ a: FloatVector) -> Float { _mm512_reduce_max_ps(a) }
 @inline(__always) func firstLane(_ a: FloatVector) -> Float { _mm512_cvtss_f32(a) }
 
 /// Lane i of the result is the sum, or the largest, of vector i's lanes, all by the same tree: + 8, + 4, + 2, + 1.

@@ -120,7 +120,6 @@ let lanes = 4
 // MARK: Across lanes
 
 @inline(__always) func sumOfLanes(_ a: FloatVector) -> Float { (a[0] + a[2]) + (a[1] + a[3]) }
-@inline(__always) func largestLane(_ a: FloatVector) -> Float { vmaxvq_f32(a) }
 @inline(__always) func firstLane(_ a: FloatVector) -> Float { a[0] }
 
 /// Lane i of the result is the sum, or the largest, of vector i's lanes, all by the same tree: + 2, + 1.
