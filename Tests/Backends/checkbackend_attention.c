@@ -125,14 +125,14 @@ static void check_shape(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32
 }
 
 void check_attention(void) {
-    static const uint32_t head_sizes[] = {16, 64, 128, 256}, heads[][2] = {{1, 1}, {4, 1}, {8, 4}, {3, 3}, {6, 2}};
+    static const uint32_t head_sizes[] = {16, 24, 64, 128, 256}, heads[][2] = {{1, 1}, {4, 1}, {8, 4}, {3, 3}, {6, 2}};
     /* The window reaches past everything, cuts within the history, or leaves one position. */
     static const uint64_t windows[] = {0, 5, 64, 1, 4096};
     /* Keys of 1 give even weights; of 40, scores that overflow without the largest taken off. */
     static const double key_scales[] = {1, 8, 40};
     uint32_t number = 0;
     for (uint32_t shape = 0; shape < CHECK_BATCH_COUNT; shape++) {
-        for (uint32_t size = 0; size < 4; size++) {
+        for (uint32_t size = 0; size < 5; size++) {
             for (uint32_t h = 0; h < 5; h++) {
                 for (uint32_t kv = 0; kv < 2; kv++, number++) {
                     check_shape(shape, kv ? CABOCHON_TYPE_F16 : CABOCHON_TYPE_F32, heads[h][0], heads[h][1],

@@ -1,4 +1,11 @@
-// Sums of values weighted by exponentials: a few queries by four or eight vectors of a value at a time.
+// Sums of values weighted by exponentials: a few queries by a few vectors of a value at a time.
+
+/// The values of a block whose first key is at `start`, and which of them a few queries see.
+private struct ValueRows {
+    var start: UnsafeRawPointer
+    var first: Int
+    var end: Int
+}
 
 extension AttentionTile {
     /// sums = sums * correction + exponentials . values, for those keys of one block that a query sees. The first
@@ -11,7 +18,8 @@ extension AttentionTile {
     ) {
         var query = 0
         while query < count {
-            let few = attentionQueries >= 4 && count - query >= 4 ? 4 : count - query >= 2 ? 2 : 1
+            let left = count - query
+            let few = left >= ValueQueries.count ? ValueQueries.count : left >= 4 ? 4 : left >= 2 ? 2 : 1
             let (first, end) = seen(query, few, block)
             let isFirst = max(block.lowerBound / Span.keys * Span.keys, range(query).first) >= block.lowerBound
             var ahead = next.share(query, few, of: count)
@@ -19,46 +27,46 @@ extension AttentionTile {
                 query += few
                 continue
             }
-            if few == 4 {
-                accumulate(Format.self, InlineArray<4, Void>.self, values, first, end, query, isFirst, &ahead)
+            let rows = ValueRows(start: values, first: first, end: end)
+            if few == ValueQueries.count {
+                accumulate(Format.self, ValueQueries.self, ValueVectors.self, rows, query, isFirst, &ahead)
+            } else if few == 4 {
+                accumulate(Format.self, InlineArray<4, Void>.self, FourValueVectors.self, rows, query, isFirst, &ahead)
             } else if few == 2 {
-                accumulate(Format.self, InlineArray<2, Void>.self, values, first, end, query, isFirst, &ahead)
+                accumulate(Format.self, InlineArray<2, Void>.self, PairValueVectors.self, rows, query, isFirst, &ahead)
             } else {
-                accumulate(Format.self, InlineArray<1, Void>.self, values, first, end, query, isFirst, &ahead)
+                accumulate(Format.self, InlineArray<1, Void>.self, PairValueVectors.self, rows, query, isFirst, &ahead)
             }
             query += few
         }
     }
 
+    /// Whole values of `few` queries, `parts` vectors at a time: the fewer queries, the more vectors, so that sums need
+    /// not wait for each other.
     @inline(__always)
-    private func accumulate<Format: FloatFormat, let few: Int>(
-        _: Format.Type, _: InlineArray<few, Void>.Type, _ values: UnsafeRawPointer, _ first: Int, _ end: Int,
+    private func accumulate<Format: FloatFormat, let few: Int, let parts: Int>(
+        _: Format.Type, _: InlineArray<few, Void>.Type, _: InlineArray<parts, Void>.Type, _ rows: ValueRows,
         _ query: Int, _ isFirst: Bool, _ ahead: inout ReadAhead
     ) {
         var place = 0
-        // Where there are registers enough, few queries take more of a value: 8 sums would wait for each other.
-        while attentionQueries >= 4 && few <= 2 && place + 8 * lanes <= headSize {
+        while place + parts * lanes <= headSize {
             accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<8, Void>.self, values, first, end, query, isFirst,
-                place, lanes, &ahead)
-            place += 8 * lanes
+                Format.self, InlineArray<few, Void>.self, InlineArray<parts, Void>.self, rows, query, isFirst, place,
+                lanes, &ahead)
+            place += parts * lanes
         }
-        while place + 4 * lanes <= headSize {
-            accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<4, Void>.self, values, first, end, query, isFirst,
-                place, lanes, &ahead)
-            place += 4 * lanes
-        }
-        while place + lanes <= headSize {
-            accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, isFirst,
-                place, lanes, &ahead)
+        while place < headSize {
+            let elements = min(lanes, headSize - place)
+            if elements == lanes {
+                accumulate(
+                    Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, rows, query, isFirst, place,
+                    lanes, &ahead)
+            } else {
+                accumulate(
+                    Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, rows, query, isFirst, place,
+                    elements, &ahead)
+            }
             place += lanes
-        }
-        if place < headSize {
-            accumulate(
-                Format.self, InlineArray<few, Void>.self, InlineArray<1, Void>.self, values, first, end, query, isFirst,
-                place, headSize - place, &ahead)
         }
     }
 
@@ -66,8 +74,7 @@ extension AttentionTile {
     @inline(__always)
     private func accumulate<Format: FloatFormat, let few: Int, let parts: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _: InlineArray<parts, Void>.Type,
-        _ values: UnsafeRawPointer, _ first: Int, _ end: Int, _ query: Int, _ isFirst: Bool,
-        _ place: Int, _ elements: Int, _ ahead: inout ReadAhead
+        _ rows: ValueRows, _ query: Int, _ isFirst: Bool, _ place: Int, _ elements: Int, _ ahead: inout ReadAhead
     ) {
         var totals = InlineArray<few, InlineArray<parts, FloatVector>>(
             repeating: InlineArray<parts, FloatVector>(repeating: broadcast(Float(0))))
@@ -79,8 +86,8 @@ extension AttentionTile {
             }
         }
         let rowBytes = headSize * Format.bytes
-        var row = values + first * rowBytes + place * Format.bytes
-        for key in first..<end {
+        var row = rows.start + rows.first * rowBytes + place * Format.bytes
+        for key in rows.first..<rows.end {
             var vectors = InlineArray<parts, FloatVector>(repeating: broadcast(Float(0)))
             for part in 0..<parts {
                 ahead.ask(beside: part, of: lanes * Format.bytes)

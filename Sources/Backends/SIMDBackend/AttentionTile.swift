@@ -20,6 +20,8 @@ private let masked = -Float.infinity
 
 /// A worker's memory: for M queries of `width` floats (head_size rounded up to whole vectors).
 struct AttentionTile {
+    var columns: UnsafeMutablePointer<Float>  // [width, columnKeys]
+    var waiting: UnsafeMutablePointer<Float>  // [log2 of lanes, ColumnQueries, columnKeys]
     var queries: UnsafeMutablePointer<Float>  // [M, width], zero beyond head_size
     var sums: UnsafeMutablePointer<Float>  // [M, width] of the span
     var scores: UnsafeMutablePointer<Float>  // [M, 64]
@@ -35,13 +37,19 @@ struct AttentionTile {
     var group: Int
     var firstPosition: Int
 
+    private static func columnFloats(width: Int) -> Int {
+        columnKeys * (width + ColumnQueries.count * lanes.trailingZeroBitCount)
+    }
+
     /// Floats that a tile takes.
     static func floats(queries: Int, width: Int) -> Int {
-        (queries * (2 * width + Span.block + 3) + 15) & ~15
+        (columnFloats(width: width) + queries * (2 * width + Span.block + 3) + 15) & ~15
     }
 
     init(_ memory: UnsafeMutablePointer<Float>, queries maximum: Int, width: Int, _ args: cabochon_attention_args) {
-        queries = memory
+        columns = memory
+        waiting = memory + Self.columnKeys * width
+        queries = memory + Self.columnFloats(width: width)
         sums = queries + maximum * width
         scores = sums + maximum * width
         largest = scores + maximum * Span.block
@@ -87,7 +95,12 @@ struct AttentionTile {
             let rowBytes = headSize * Format.bytes
             let place = start * rowBytes
             let blockBytes = Span.block * rowBytes
-            score(Format.self, keys + place, block, next: ReadAhead(values + place, bytes: blockBytes))
+            let next = ReadAhead(values + place, bytes: blockBytes)
+            if count >= Self.leastQueriesOfColumns {
+                scoreColumns(Format.self, keys + place, block, next: next)
+            } else {
+                score(Format.self, keys + place, block, next: next)
+            }
             exponentiate(block)
             accumulate(
                 Format.self, values + place, block, next: ReadAhead(keys + (place + blockBytes), bytes: blockBytes))

@@ -16,12 +16,21 @@ struct ReadAhead {
         end = start + bytes
     }
 
+    @inline(__always) var lines: Int { (end - next) / 64 }
+
     /// What queries `query` ..< `query` + `few` of `count` ask for.
     @inline(__always)
     func share(_ query: Int, _ few: Int, of count: Int) -> ReadAhead {
-        let lines = (end - next) / 64
         let first = lines * query / count
         return ReadAhead(next + 64 * first, bytes: 64 * (lines * (query + few) / count - first))
+    }
+
+    @inline(__always)
+    mutating func ask(lines: Int) {
+        for _ in 0..<lines where next < end {
+            cabochon_simd_prefetch(next)
+            next += 64
+        }
     }
 
     /// Asks for as much as is read, beside vector `number` of `bytes`, a power of two: a line for those that fill one.

@@ -100,6 +100,15 @@ typealias FloatTokens = InlineArray<2, Void>
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<8, FloatVector>
 let attentionQueries = 2
+/// Queries that share columns of two vectors of keys, and lanes that are summed at a time.
+typealias ColumnQueries = InlineArray<6, Void>
+let columnLanes = 1
+/// Queries that share vectors of values, and vectors that so many, four, and one or two take: as many accumulators
+/// as the registers hold beside the vectors.
+typealias ValueQueries = InlineArray<6, Void>
+typealias ValueVectors = InlineArray<2, Void>
+typealias FourValueVectors = InlineArray<2, Void>
+typealias PairValueVectors = InlineArray<4, Void>
 
 /// Blocks that are quantized together.
 typealias BlocksOfLanes = InlineArray<8, Void>

@@ -77,7 +77,7 @@ struct BrainFloatPanels {
                 pairs(source, 14, last, weight, count), pairs(source, 15, last, weight, count),
             ]
             let place = pairs + step * Self.rows * 4 + panel * 64
-            storeTransposed(rows, place, stride: steps * Self.rows * 4, count: lanes)
+            storeTransposed(rows, place, stride: steps * Self.rows * 4)
         }
     }
 

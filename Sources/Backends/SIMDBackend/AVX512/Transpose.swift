@@ -1,10 +1,19 @@
 // Sixteen vectors of sixteen elements, rows as columns.
 import SIMDIntrinsics
 
+/// Written out, because an index that a loop computes would put the vectors in memory.
+@inline(__always)
+func vectorOfEachLane(_ vector: (Int) -> FloatVector) -> LaneSums {
+    [
+        vector(0), vector(1), vector(2), vector(3), vector(4), vector(5), vector(6), vector(7),
+        vector(8), vector(9), vector(10), vector(11), vector(12), vector(13), vector(14), vector(15),
+    ]
+}
+
 /// Element l of all rows at destination + l * stride, as many rows as `count`.
 @inline(__always)
 func storeTransposed(
-    _ rows: InlineArray<16, FloatVector>, _ destination: UnsafeMutableRawPointer, stride: Int, count: Int
+    _ rows: InlineArray<16, FloatVector>, _ destination: UnsafeMutableRawPointer, stride: Int, count: Int = lanes
 ) {
     let a = transposeQuarters(rows[0], rows[1], rows[2], rows[3])
     let b = transposeQuarters(rows[4], rows[5], rows[6], rows[7])

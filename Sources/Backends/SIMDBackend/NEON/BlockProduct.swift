@@ -53,6 +53,15 @@ typealias FloatTokens = InlineArray<4, Void>
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<4, FloatVector>
 let attentionQueries = 2
+/// Queries that share columns of two vectors of keys, and lanes that are summed at a time: sixteen accumulators.
+typealias ColumnQueries = InlineArray<8, Void>
+let columnLanes = 1
+/// Queries that share vectors of values, and vectors that so many, four, and one or two take: as many accumulators
+/// as the registers hold beside the vectors.
+typealias ValueQueries = InlineArray<8, Void>
+typealias ValueVectors = InlineArray<2, Void>
+typealias FourValueVectors = InlineArray<4, Void>
+typealias PairValueVectors = InlineArray<8, Void>
 
 /// Blocks that are quantized together.
 typealias BlocksOfLanes = InlineArray<4, Void>
