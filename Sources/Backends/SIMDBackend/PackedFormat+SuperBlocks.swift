@@ -48,22 +48,27 @@
 
 /// Six-bit scale and minimum of block b out of the 12 bytes: the first four blocks' in the low six
 /// bits of bytes b and b + 4, the others' as nibbles of byte b + 4 under the top bits of those.
+@inline(__always) private func sixBitScales(_ scales: UnsafeRawPointer, _ block: Int) -> (scale: UInt8, minimum: UInt8)
+{
+    if block < 4 { return (byte(scales, block) & 63, byte(scales, block + 4) & 63) }
+    let nibbles = byte(scales, block + 4)
+    return (
+        (nibbles & 15) | (byte(scales, block - 4) &>> 6) &<< 4,
+        (nibbles &>> 4) | (byte(scales, block) &>> 6) &<< 4
+    )
+}
+
+/// The eight blocks' as SuperScalesAndMinima reads them.
 @inline(__always) private func packSixBitScales(
     _ scales: UnsafeRawPointer, _ record: UnsafeMutableRawPointer, _ field: Int, _ lane: Int
 ) {
-    for block in 0..<8 {
-        let scale: UInt8
-        let minimum: UInt8
-        if block < 4 {
-            scale = byte(scales, block) & 63
-            minimum = byte(scales, block + 4) & 63
-        } else {
-            let nibbles = byte(scales, block + 4)
-            scale = (nibbles & 15) | (byte(scales, block - 4) &>> 6) &<< 4
-            minimum = (nibbles &>> 4) | (byte(scales, block) &>> 6) &<< 4
-        }
-        store(scale, record, field + 2 * block, lane)
-        store(minimum, record, field + 2 * block + 1, lane)
+    for block in 0..<4 {
+        let first = sixBitScales(scales, block)
+        let second = sixBitScales(scales, block + 4)
+        store((first.scale & 15) | first.minimum &<< 4, record, field + block, lane)
+        store((second.scale & 15) | second.minimum &<< 4, record, field + block + 4, lane)
+        let high = (first.scale &>> 4) | (first.minimum &>> 4) &<< 2
+        store(high | (second.scale &>> 4) &<< 4 | (second.minimum &>> 4) &<< 6, record, field + 8 + block, lane)
     }
 }
 

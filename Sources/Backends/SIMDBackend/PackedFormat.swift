@@ -148,16 +148,25 @@ protocol PackedScales {
     static var bytesPerRow: Int { get }
     /// Scales per 16 columns rather than 32.
     static var halves: Bool { get }
+    /// Whether a record is unpacked for all of its blocks together, into `spreadBytes`, before scales are read from it.
+    static var isSpread: Bool { get }
+    static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer)
     static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector
     static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector
 }
 
 extension PackedScales {
     @inline(__always) static var halves: Bool { false }
+    @inline(__always) static var isSpread: Bool { false }
+    @inline(__always) static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer) {}
     @inline(__always) static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
         broadcast(Float(0))
     }
 }
+
+let spreadBytes = 5 * vectorBytes
+/// Of two panels.
+typealias SpreadRecords = InlineArray<10, IntVector>
 
 /// [f16 scale]: Q4_0, Q5_0, Q8_0, IQ4_NL.
 enum BlockScales: PackedScales {
@@ -180,15 +189,33 @@ enum BlockScalesAndMinima: PackedScales {
     }
 }
 
-/// [f16 d][f16 dmin][8 blocks of u8 scale, u8 minimum]: Q4_K, Q5_K.
+/// [f16 d][f16 dmin][8 blocks of u8: low four bits of scale, of minimum][4 blocks of u8: upper two bits of scale and
+/// minimum, of those of the block four further on]: Q4_K, Q5_K, in as many bytes as the file has.
+///
+/// Spread: [f16 d][f16 dmin][8 blocks of u8 scale][8 blocks of u8 minimum].
 enum SuperScalesAndMinima: PackedScales {
     @inline(__always) static var blocks: Int { 8 }
-    @inline(__always) static var bytesPerRow: Int { 4 + 16 }
+    @inline(__always) static var bytesPerRow: Int { 4 + 12 }
+    @inline(__always) static var isSpread: Bool { true }
+    @inline(__always) static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer) {
+        let high = loadVector(record, 3)
+        storeInts(loadVector(record, 0), spread)
+        for half in 0..<2 {
+            let low = loadVector(record, 1 + half)
+            let four = broadcast(Int32(0x0f0f_0f0f))
+            let two = broadcast(Int32(0x3030_3030))
+            let scales = or(and(low, four), and(half == 0 ? shiftLeft(high, 4) : high, two))
+            let minima = or(
+                and(shiftRight(low, 4), four), and(half == 0 ? shiftLeft(high, 2) : shiftRight(high, 2), two))
+            storeInts(scales, spread + (1 + half) * vectorBytes)
+            storeInts(minima, spread + (3 + half) * vectorBytes)
+        }
+    }
     @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record), loadBytes(record + (4 + 2 * block) * lanes))
+        multiply(loadHalves(record), floats(loadBytes(record + (4 + block) * lanes)))
     }
     @inline(__always) static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record + 2 * lanes), loadBytes(record + (5 + 2 * block) * lanes))
+        multiply(loadHalves(record + 2 * lanes), floats(loadBytes(record + (12 + block) * lanes)))
     }
 }
 
@@ -204,7 +231,7 @@ enum HalfScalesAndMinima: PackedScales {
         multiply(loadHalves(record + 2 * lanes), floats(shiftRight(bytes(record, block, half), 4)))
     }
     @inline(__always) static func bytes(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector {
-        ints(loadBytes(record + (4 + 2 * block + half) * lanes))
+        loadBytes(record + (4 + 2 * block + half) * lanes)
     }
 }
 

@@ -22,11 +22,16 @@ struct PanelBlock<Format: PackedFormat> {
     private let record: UnsafeRawPointer
     private let index: Int
     private let panelBytes: Int
+    private let recordStride: Int
 
-    /// Block `index` of a chunk.
-    @inline(__always) init(_ chunk: UnsafeRawPointer, _ index: Int, panelBytes: Int) {
+    /// Block `index` of a chunk; `spread` holds the panels' records where their scales are spread.
+    @inline(__always)
+    init(_ chunk: UnsafeRawPointer, _ index: Int, panelBytes: Int, spread: UnsafeRawPointer) {
         codes = chunk + index * Format.blockBytes
-        record = chunk + Format.chunkCodeBytes + index / Format.Scales.blocks * Format.recordBytes
+        record =
+            Format.Scales.isSpread
+            ? spread : chunk + Format.chunkCodeBytes + index / Format.Scales.blocks * Format.recordBytes
+        recordStride = Format.Scales.isSpread ? spreadBytes : panelBytes
         self.index = index % Format.Scales.blocks
         self.panelBytes = panelBytes
     }
@@ -72,7 +77,7 @@ struct PanelBlock<Format: PackedFormat> {
                 floats(products[panel][start + token]), both, sums[panel][start + token])
         }
         if Format.zeroShift < 0 {
-            let minimum = Format.Scales.minimum(record + panel * panelBytes, index, 0)
+            let minimum = Format.Scales.minimum(record + panel * recordStride, index, 0)
             for token in 0..<few {
                 let sum = broadcast(part.float(Tile.scaledSum, token))
                 sums[panel][start + token] = subtractProduct(minimum, sum, from: sums[panel][start + token])
@@ -122,7 +127,7 @@ struct PanelBlock<Format: PackedFormat> {
 
     /// The scale of codes that were moved to the left.
     @inline(__always) private func shiftedScale(_ panel: Int, _ half: Int) -> FloatVector {
-        let scale = Format.Scales.scale(record + panel * panelBytes, index, half)
+        let scale = Format.Scales.scale(record + panel * recordStride, index, half)
         return Format.shift == 0 ? scale : multiply(scale, broadcast(1 / Float(1 &<< Format.shift)))
     }
 }

@@ -43,22 +43,14 @@ struct PanelProduct: FormatOperation {
             records: tile + firstToken * weight.blocks * Tile.bytesPerToken,
             span: taken == largestTile ? weight.blocks * Tile.blockBytes(tilePart) : Tile.blockBytes(tilePart))
         var remaining = weight.blocks
-        while remaining > 0 {
-            for index in 0..<min(remaining, Format.chunkBlocks) {
-                let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes)
-                if isFirst { block.prefetch() }
-                if !Format.Scales.halves {
-                    block.addProducts(to: &sums, activations)
-                } else if taken == largestTile && tilePart < largestTile {
-                    block.addHalves(to: &sums, TilePart.self, 0, activations)
-                    block.addHalves(to: &sums, TilePart.self, tilePart, activations.secondPart)
-                } else {
-                    block.addHalves(to: &sums, InlineArray<taken, Void>.self, 0, activations)
-                }
-                activations.records += Tile.blockBytes(Tile.part(of: taken))
+        var records = SpreadRecords(repeating: broadcast(Int32(0)))
+        withUnsafeMutablePointer(to: &records) { spread in
+            while remaining > 0 {
+                addChunk(
+                    Format.self, chunk, blocks: min(remaining, Format.chunkBlocks), spread, to: &sums, &activations)
+                chunk += Format.chunkBytes
+                remaining -= Format.chunkBlocks
             }
-            chunk += Format.chunkBytes
-            remaining -= Format.chunkBlocks
         }
         for panel in 0..<count {
             let row = (firstPanel + panel) * lanes
@@ -70,6 +62,32 @@ struct PanelProduct: FormatOperation {
                     storeFloats(sums[panel][token], target, first: rows - row)
                 }
             }
+        }
+    }
+
+    @inline(__always)
+    private func addChunk<Format: PackedFormat, let count: Int, let taken: Int>(
+        _: Format.Type, _ chunk: UnsafeRawPointer, blocks: Int, _ spread: UnsafeMutableRawPointer,
+        to sums: inout TileSums<count, taken>, _ activations: inout TileBlock
+    ) {
+        if Format.Scales.isSpread {
+            for panel in 0..<count {
+                Format.Scales.spread(
+                    chunk + panel * weight.panelBytes + Format.chunkCodeBytes, to: spread + panel * spreadBytes)
+            }
+        }
+        for index in 0..<blocks {
+            let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
+            if isFirst { block.prefetch() }
+            if !Format.Scales.halves {
+                block.addProducts(to: &sums, activations)
+            } else if taken == largestTile && tilePart < largestTile {
+                block.addHalves(to: &sums, TilePart.self, 0, activations)
+                block.addHalves(to: &sums, TilePart.self, tilePart, activations.secondPart)
+            } else {
+                block.addHalves(to: &sums, InlineArray<taken, Void>.self, 0, activations)
+            }
+            activations.records += Tile.blockBytes(Tile.part(of: taken))
         }
     }
 }

@@ -112,8 +112,8 @@ let lanes = 8
     let row = _mm_loadu_si128(table.assumingMemoryBound(to: __m128i_u.self))
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(row), indices)
 }
-@inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> FloatVector {
-    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(source.assumingMemoryBound(to: __m128i_u.self))))
+@inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
+    _mm256_cvtepu8_epi32(_mm_loadl_epi64(source.assumingMemoryBound(to: __m128i_u.self)))
 }
 @inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> FloatVector {
     _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(source.assumingMemoryBound(to: __m128i_u.self))))

@@ -110,9 +110,9 @@ let lanes = 16
     let row = _mm_loadu_si128(table.assumingMemoryBound(to: __m128i_u.self))
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(row), indices)
 }
-/// `lanes` unsigned bytes, and signed bytes, as floats.
-@inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> FloatVector {
-    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self))))
+/// `lanes` unsigned bytes as integers, and signed bytes as floats.
+@inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
+    _mm512_cvtepu8_epi32(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self)))
 }
 @inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> FloatVector {
     _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self))))

@@ -107,8 +107,8 @@ let lanes = 4
     let row = table.loadUnaligned(as: SIMD16<UInt8>.self)
     return unsafeBitCast(vqtbl1q_u8(row, unsafeBitCast(indices, to: SIMD16<UInt8>.self)), to: IntVector.self)
 }
-@inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> FloatVector {
-    FloatVector(source.loadUnaligned(as: SIMD4<UInt8>.self))
+@inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
+    IntVector(truncatingIfNeeded: source.loadUnaligned(as: SIMD4<UInt8>.self))
 }
 @inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> FloatVector {
     FloatVector(source.loadUnaligned(as: SIMD4<Int8>.self))
