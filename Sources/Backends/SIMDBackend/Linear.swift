@@ -53,8 +53,11 @@ struct LinearWeight {
     /// Floating-point weights have panels in name only.
     var panelsAtOnce: Int { panels == nil ? 1 : panelsTogether }
 
-    /// Memory that a worker needs to unpack a panel for several tokens.
-    func unpackedBytes(tokens: Int, columns: Int) -> Int { isCoded && tokens > 1 ? lanes * columns * 2 : 0 }
+    /// Memory that a worker needs to unpack a coded panel for several tokens, or to spread the scales of panels.
+    func unpackedBytes(tokens: Int, columns: Int) -> Int {
+        if panels == nil { return isCoded && tokens > 1 ? lanes * columns * 2 : 0 }
+        return withFormat(packed.type, SpreadSize(blocks: packed.blocks)) ?? 0
+    }
 
     /// Cuts the panels into pieces: at least eight for each thread, so that one that is held up leaves
     /// little behind, but none below the few microseconds beside which taking an index costs nothing.
@@ -71,13 +74,22 @@ struct LinearWeight {
     }
 }
 
+private struct SpreadSize: FormatOperation {
+    var blocks: Int
+
+    func run<Format: PackedFormat>(_: Format.Type) -> Int {
+        Format.Scales.isSpread
+            ? (blocks + Format.chunkBlocks - 1) / Format.chunkBlocks * panelsTogether * spreadBytes : 0
+    }
+}
+
 struct LinearTask {
     var input: LinearInput
     var weights: InlineArray<4, LinearWeight>
     var count: Int
     /// Tokens whose activations stay in the second-level cache while panels pass over them.
     var tokensPerPass: Int
-    /// Each worker's, for panels of coded weights.
+    /// Each worker's, for panels of coded weights and spread scales.
     var unpacked: UnsafeMutableRawPointer
     var unpackedBytes: Int
 
@@ -100,9 +112,11 @@ struct LinearTask {
         }
     }
 
-    /// A floating-point panel's rows, unpacked where the weight is coded and several tokens read them.
+    /// A floating-point panel's rows, unpacked where the weight is coded and several tokens read them; for a packed
+    /// panel the memory that its scales are spread into.
     @inline(__always)
     func rows(of weight: LinearWeight, _ panel: Int, _ memory: UnsafeMutableRawPointer) -> UnsafeRawPointer {
+        if weight.panels != nil { return UnsafeRawPointer(memory) }
         if !weight.isCoded { return weight.data + panel * lanes * weight.rowBytes }
         if input.activations.tokens > 1 {
             let rows = min(lanes, weight.packed.rows - panel * lanes)
@@ -120,7 +134,7 @@ struct LinearTask {
         let rows = min(panels * lanes, weight.packed.rows - row)
         if weight.panels == nil {
             multiplyTile(
-                weight, panel, source, firstToken, tokens, rows,
+                weight, panel, source, firstToken, tokens, isFirst: true, rows,
                 weight.output + firstToken * weight.outputStride + row, weight.outputStride)
             return
         }
@@ -128,7 +142,8 @@ struct LinearTask {
         while token < firstToken + tokens {
             let size = Tile.size(remaining: input.activations.tokens - token)
             multiplyTile(
-                weight, panel, source, token, size, rows, weight.output + token * weight.outputStride + row,
+                weight, panel, source, token, size, isFirst: token == firstToken, rows,
+                weight.output + token * weight.outputStride + row,
                 weight.outputStride)
             token += size
         }
@@ -136,18 +151,21 @@ struct LinearTask {
 
     /// output[token, 0 ..< rows] for the tokens of one tile (of any number for a floating-point weight).
     ///
-    /// - Parameter source: what rows(of:) gave.
+    /// - Parameters:
+    ///   - source: what rows(of:) gave.
+    ///   - isFirst: of the tiles that pass over the panel with this source.
     @inline(__always)
     func multiplyTile(
-        _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ token: Int, _ tokens: Int, _ rows: Int,
-        _ output: UnsafeMutablePointer<Float>, _ stride: Int
+        _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ token: Int, _ tokens: Int, isFirst: Bool,
+        _ rows: Int, _ output: UnsafeMutablePointer<Float>, _ stride: Int
     ) {
         if let panels = weight.panels {
             _ = withFormat(
                 weight.packed.type,
                 PanelProduct(
                     panels: panels + panel * weight.packed.panelBytes, weight: weight.packed,
-                    tile: input.activations.tile(at: token), tokens: tokens, isFirst: token == 0, output: output,
+                    tile: input.activations.tile(at: token), tokens: tokens, isFirst: token == 0,
+                    spread: UnsafeMutableRawPointer(mutating: source), spreads: isFirst, output: output,
                     outputStride: stride, rows: rows))
         } else if weight.isCoded && input.activations.tokens == 1 {
             BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.brainFloats, output)

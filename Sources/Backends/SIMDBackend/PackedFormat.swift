@@ -148,7 +148,8 @@ protocol PackedScales {
     static var bytesPerRow: Int { get }
     /// Scales per 16 columns rather than 32.
     static var halves: Bool { get }
-    /// Whether a record is unpacked for all of its blocks together, into `spreadBytes`, before scales are read from it.
+    /// Whether a record is unpacked for all of its blocks together, into `spreadBytes`, before scales are read from it:
+    /// once for all tiles of a pass, since unpacking it for each takes 2 % of their time.
     static var isSpread: Bool { get }
     static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer)
     static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector
@@ -165,8 +166,6 @@ extension PackedScales {
 }
 
 let spreadBytes = 5 * vectorBytes
-/// Of two panels.
-typealias SpreadRecords = InlineArray<10, IntVector>
 
 /// [f16 scale]: Q4_0, Q5_0, Q8_0, IQ4_NL.
 enum BlockScales: PackedScales {

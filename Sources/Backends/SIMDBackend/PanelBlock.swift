@@ -41,11 +41,13 @@ struct PanelBlock<Format: PackedFormat> {
         Format.group(codes + panel * panelBytes, index)
     }
 
-    /// Asks for a block's share of its chunk, `prefetchDistance` further on.
-    @inline(__always) func prefetch() {
-        for line in 0..<(Format.chunkBytes / Format.chunkBlocks + 63) / 64 {
-            cabochon_simd_prefetch(codes + prefetchDistance + 64 * line)
-        }
+    /// Asks for a block's share of its chunk `prefetchDistance` further on, which leaves out most of the scales unless
+    /// they are counted in. A tile that fills the registers does not: the address would take one from its products
+    /// (Q6_K 0.94 times as fast with 512 tokens).
+    @inline(__always) func prefetch(countingScales: Bool) {
+        let share = Format.chunkBytes / Format.chunkBlocks
+        let start = countingScales ? codes + index * (share - Format.blockBytes) : codes
+        for line in 0..<(share + 63) / 64 { cabochon_simd_prefetch(start + prefetchDistance + 64 * line) }
     }
 
     @inline(__always)

@@ -11,6 +11,9 @@ struct PanelProduct: FormatOperation {
     var tile: UnsafeRawPointer
     var tokens: Int
     var isFirst: Bool
+    /// The panels' spread records of scales, [chunks, panelsTogether, spreadBytes], and whether they are still to be made.
+    var spread: UnsafeMutableRawPointer
+    var spreads: Bool
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
     var rows: Int
@@ -43,14 +46,29 @@ struct PanelProduct: FormatOperation {
             records: tile + firstToken * weight.blocks * Tile.bytesPerToken,
             span: taken == largestTile ? weight.blocks * Tile.blockBytes(tilePart) : Tile.blockBytes(tilePart))
         var remaining = weight.blocks
-        var records = SpreadRecords(repeating: broadcast(Int32(0)))
-        withUnsafeMutablePointer(to: &records) { spread in
-            while remaining > 0 {
-                addChunk(
-                    Format.self, chunk, blocks: min(remaining, Format.chunkBlocks), spread, to: &sums, &activations)
-                chunk += Format.chunkBytes
-                remaining -= Format.chunkBlocks
+        var spread = spread + firstPanel * spreadBytes
+        while remaining > 0 {
+            if Format.Scales.isSpread {
+                if spreads && firstToken == 0 {
+                    spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
+                }
             }
+            for index in 0..<min(remaining, Format.chunkBlocks) {
+                let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
+                if isFirst { block.prefetch(countingScales: taken < largestTile) }
+                if !Format.Scales.halves {
+                    block.addProducts(to: &sums, activations)
+                } else if taken == largestTile && tilePart < largestTile {
+                    block.addHalves(to: &sums, TilePart.self, 0, activations)
+                    block.addHalves(to: &sums, TilePart.self, tilePart, activations.secondPart)
+                } else {
+                    block.addHalves(to: &sums, InlineArray<taken, Void>.self, 0, activations)
+                }
+                activations.records += Tile.blockBytes(Tile.part(of: taken))
+            }
+            chunk += Format.chunkBytes
+            if Format.Scales.isSpread { spread += panelsTogether * spreadBytes }
+            remaining -= Format.chunkBlocks
         }
         for panel in 0..<count {
             let row = (firstPanel + panel) * lanes
@@ -66,28 +84,12 @@ struct PanelProduct: FormatOperation {
     }
 
     @inline(__always)
-    private func addChunk<Format: PackedFormat, let count: Int, let taken: Int>(
-        _: Format.Type, _ chunk: UnsafeRawPointer, blocks: Int, _ spread: UnsafeMutableRawPointer,
-        to sums: inout TileSums<count, taken>, _ activations: inout TileBlock
+    private func spreadScales<Format: PackedFormat, let count: Int>(
+        _: Format.Type, _ chunk: UnsafeRawPointer, _: InlineArray<count, Void>.Type, to spread: UnsafeMutableRawPointer
     ) {
-        if Format.Scales.isSpread {
-            for panel in 0..<count {
-                Format.Scales.spread(
-                    chunk + panel * weight.panelBytes + Format.chunkCodeBytes, to: spread + panel * spreadBytes)
-            }
-        }
-        for index in 0..<blocks {
-            let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
-            if isFirst { block.prefetch() }
-            if !Format.Scales.halves {
-                block.addProducts(to: &sums, activations)
-            } else if taken == largestTile && tilePart < largestTile {
-                block.addHalves(to: &sums, TilePart.self, 0, activations)
-                block.addHalves(to: &sums, TilePart.self, tilePart, activations.secondPart)
-            } else {
-                block.addHalves(to: &sums, InlineArray<taken, Void>.self, 0, activations)
-            }
-            activations.records += Tile.blockBytes(Tile.part(of: taken))
+        for panel in 0..<count {
+            Format.Scales.spread(
+                chunk + panel * weight.panelBytes + Format.chunkCodeBytes, to: spread + panel * spreadBytes)
         }
     }
 }
