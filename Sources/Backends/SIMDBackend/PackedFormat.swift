@@ -151,6 +151,7 @@ protocol PackedScales {
     /// Whether a record is unpacked for all of its blocks together, into `spreadBytes`, before scales are read from it:
     /// once for all tiles of a pass, since unpacking it for each takes 2 % of their time.
     static var isSpread: Bool { get }
+    /// Unpacks a record into what `scale` and `minimum` then read.
     static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer)
     static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector
     static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector

@@ -48,10 +48,8 @@ struct PanelProduct: FormatOperation {
         var remaining = weight.blocks
         var spread = spread + firstPanel * spreadBytes
         while remaining > 0 {
-            if Format.Scales.isSpread {
-                if spreads && firstToken == 0 {
-                    spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
-                }
+            if Format.Scales.isSpread && spreads && firstToken == 0 {
+                spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
             }
             for index in 0..<min(remaining, Format.chunkBlocks) {
                 let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
