@@ -2,19 +2,10 @@
 // lanes, so that no sum has to be added across lanes.
 //
 // The bits are those of AttentionTile+Scores, which serves few queries: what a lane sums there, every `lanes`-th
-// element, is a sum of its own here, and these are added in the order of `sumsOfLanes`: a lane and the one half a
-// vector away, those a quarter away, and so on. Sums that have to wait for others do so in memory.
+// element, is a sum of its own here, and these are added in the order of LaneTree.
 
-/// Lanes, or pairs of lanes where two are summed at a time, in the order in which their sums are added.
+/// Lanes, or where two are summed at a time, pairs of lanes half a vector apart.
 private let steps = lanes / columnLanes
-private let stepBits = steps.trailingZeroBitCount
-
-/// The bits of `step` in reverse.
-@inline(__always) private func lane(_ step: Int) -> Int {
-    var lane = 0
-    for bit in 0..<stepBits where step >> bit & 1 == 1 { lane |= steps >> (bit + 1) }
-    return lane
-}
 
 extension AttentionTile {
     /// Turning keys pays from so many queries on.
@@ -96,21 +87,20 @@ extension AttentionTile {
         let source = queries + query * width
         for step in 0..<steps {
             next.ask(lines: linesPerStep)
-            var totals = sumsOfColumns(InlineArray<parts, Void>.self, InlineArray<few, Void>.self, source, lane(step))
-            var level = 0
-            while step >> level & 1 == 1 {
-                let before = waiting + level * few * parts * lanes
+            var totals = sumsOfColumns(
+                InlineArray<parts, Void>.self, InlineArray<few, Void>.self, source, LaneTree.lane(step * columnLanes))
+            let levels = LaneTree.waitingLevels(step)
+            for level in 0..<levels {
+                let sums = waiting + level * few * parts * lanes
                 for number in 0..<few {
                     for part in 0..<parts {
-                        totals[number][part] = add(
-                            loadFloats(before + (number * parts + part) * lanes), totals[number][part])
+                        let sum = loadFloats(sums + (number * parts + part) * lanes)
+                        totals[number][part] = add(sum, totals[number][part])
                     }
                 }
-                level += 1
             }
-            let isLast = level == stepBits
-            let target =
-                isLast ? scores + query * Span.block + first : waiting + level * few * parts * lanes
+            let isLast = step == steps - 1
+            let target = isLast ? scores + query * Span.block + first : waiting + levels * few * parts * lanes
             let stride = isLast ? Span.block : parts * lanes
             for number in 0..<few {
                 for part in 0..<parts {

@@ -44,9 +44,9 @@ struct GatedTask {
         while token < firstToken + tokens {
             let size = Tile.size(remaining: linear.input.activations.tokens - token)
             linear.multiplyTile(
-                linear.weights[0], panel, gateRows, token, size, isFirst: token == firstToken, rows, gate, stride)
+                linear.weights[0], panel, gateRows, token, size, isFirstOfPass: token == firstToken, rows, gate, stride)
             linear.multiplyTile(
-                linear.weights[1], panel, upRows, token, size, isFirst: token == firstToken, rows, up, stride)
+                linear.weights[1], panel, upRows, token, size, isFirstOfPass: token == firstToken, rows, up, stride)
             for place in 0..<size {
                 let target = output + (token + place) * outputStride + row
                 for part in Swift.stride(from: 0, to: rows, by: lanes) {

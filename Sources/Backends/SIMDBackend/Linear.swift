@@ -134,7 +134,7 @@ struct LinearTask {
         let rows = min(panels * lanes, weight.packed.rows - row)
         if weight.panels == nil {
             multiplyTile(
-                weight, panel, source, firstToken, tokens, isFirst: true, rows,
+                weight, panel, source, firstToken, tokens, isFirstOfPass: true, rows,
                 weight.output + firstToken * weight.outputStride + row, weight.outputStride)
             return
         }
@@ -142,7 +142,7 @@ struct LinearTask {
         while token < firstToken + tokens {
             let size = Tile.size(remaining: input.activations.tokens - token)
             multiplyTile(
-                weight, panel, source, token, size, isFirst: token == firstToken, rows,
+                weight, panel, source, token, size, isFirstOfPass: token == firstToken, rows,
                 weight.output + token * weight.outputStride + row,
                 weight.outputStride)
             token += size
@@ -153,10 +153,11 @@ struct LinearTask {
     ///
     /// - Parameters:
     ///   - source: what rows(of:) gave.
-    ///   - isFirst: of the tiles that pass over the panel with this source.
+    ///   - isFirstOfPass: of the tiles that pass over the panel with this source.
     @inline(__always)
     func multiplyTile(
-        _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ token: Int, _ tokens: Int, isFirst: Bool,
+        _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ token: Int, _ tokens: Int,
+        isFirstOfPass: Bool,
         _ rows: Int, _ output: UnsafeMutablePointer<Float>, _ stride: Int
     ) {
         if let panels = weight.panels {
@@ -165,7 +166,7 @@ struct LinearTask {
                 PanelProduct(
                     panels: panels + panel * weight.packed.panelBytes, weight: weight.packed,
                     tile: input.activations.tile(at: token), tokens: tokens, isFirst: token == 0,
-                    spread: UnsafeMutableRawPointer(mutating: source), spreads: isFirst, output: output,
+                    spread: UnsafeMutableRawPointer(mutating: source), spreads: isFirstOfPass, output: output,
                     outputStride: stride, rows: rows))
         } else if weight.isCoded && input.activations.tokens == 1 {
             BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.brainFloats, output)

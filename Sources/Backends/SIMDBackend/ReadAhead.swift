@@ -16,6 +16,7 @@ struct ReadAhead {
         end = start + bytes
     }
 
+    /// Lines that have not been asked for.
     @inline(__always) var lines: Int { (end - next) / 64 }
 
     /// What queries `query` ..< `query` + `few` of `count` ask for.
@@ -25,6 +26,7 @@ struct ReadAhead {
         return ReadAhead(next + 64 * first, bytes: 64 * (lines * (query + few) / count - first))
     }
 
+    /// Asks for so many lines more, or for those that are left.
     @inline(__always)
     mutating func ask(lines: Int) {
         for _ in 0..<lines where next < end {

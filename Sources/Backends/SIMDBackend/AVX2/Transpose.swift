@@ -10,29 +10,12 @@ func vectorOfEachLane(_ vector: (Int) -> FloatVector) -> LaneSums {
 /// Element l of all rows at destination + l * stride.
 @inline(__always)
 func storeTransposed(_ rows: LaneSums, _ destination: UnsafeMutableRawPointer, stride: Int) {
-    let a = transposeHalves(rows[0], rows[1], rows[2], rows[3])
-    let b = transposeHalves(rows[4], rows[5], rows[6], rows[7])
+    let a = transposeQuarters(rows[0], rows[1], rows[2], rows[3])
+    let b = transposeQuarters(rows[4], rows[5], rows[6], rows[7])
     storeHalves(a.0, b.0, destination, 4 * stride)
     storeHalves(a.1, b.1, destination + stride, 4 * stride)
     storeHalves(a.2, b.2, destination + 2 * stride, 4 * stride)
     storeHalves(a.3, b.3, destination + 3 * stride, 4 * stride)
-}
-
-private typealias FourVectors = (FloatVector, FloatVector, FloatVector, FloatVector)
-
-/// In each half: elements 0 of all four, elements 1, 2 and 3.
-@inline(__always)
-private func transposeHalves(
-    _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector
-) -> FourVectors {
-    let lowAB = cabochon_x86_low_pairs_256(a, b)
-    let lowCD = cabochon_x86_low_pairs_256(c, d)
-    let highAB = cabochon_x86_high_pairs_256(a, b)
-    let highCD = cabochon_x86_high_pairs_256(c, d)
-    return (
-        cabochon_x86_even_elements_256(lowAB, lowCD), cabochon_x86_odd_elements_256(lowAB, lowCD),
-        cabochon_x86_even_elements_256(highAB, highCD), cabochon_x86_odd_elements_256(highAB, highCD)
-    )
 }
 
 /// The first halves of both, and `stride` further on the second ones.

@@ -124,10 +124,23 @@ let lanes = 8
 
 // MARK: Across lanes
 
+@inline(__always) func lowPairs(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_low_pairs_256(a, b)
+}
+@inline(__always) func highPairs(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_high_pairs_256(a, b)
+}
+@inline(__always) func evenElements(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_even_elements_256(a, b)
+}
+@inline(__always) func oddElements(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_odd_elements_256(a, b)
+}
+
 @inline(__always) func sumOfLanes(_ a: FloatVector) -> Float {
     let half = halves(a, a) { add($0, $1) }
     let two = pairs(half, half) { add($0, $1) }
-    return firstLane(add(cabochon_x86_even_elements_256(two, two), cabochon_x86_odd_elements_256(two, two)))
+    return firstLane(add(evenElements(two, two), oddElements(two, two)))
 }
 @inline(__always) func firstLane(_ a: FloatVector) -> Float { _mm256_cvtss_f32(a) }
 
@@ -139,7 +152,7 @@ let lanes = 8
 private func reduce(_ v: LaneSums, _ combine: (FloatVector, FloatVector) -> FloatVector) -> FloatVector {
     let low = pairs(halves(v[0], v[4], combine), halves(v[1], v[5], combine), combine)
     let high = pairs(halves(v[2], v[6], combine), halves(v[3], v[7], combine), combine)
-    return combine(cabochon_x86_even_elements_256(low, high), cabochon_x86_odd_elements_256(low, high))
+    return combine(evenElements(low, high), oddElements(low, high))
 }
 
 /// destination[0 ..< 4] = the sums of four vectors' lanes, by the same tree.
@@ -148,7 +161,7 @@ func storeSumsOfLanes(
     _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector, _ destination: UnsafeMutablePointer<Float>
 ) {
     let two = pairs(halves(a, b) { add($0, $1) }, halves(c, d) { add($0, $1) }) { add($0, $1) }
-    let one = add(cabochon_x86_even_elements_256(two, two), cabochon_x86_odd_elements_256(two, two))
+    let one = add(evenElements(two, two), oddElements(two, two))
     // Lanes 0 and 1 are the sums of a and c, lanes 4 and 5 those of b and d.
     _mm_storeu_ps(destination, _mm_unpacklo_ps(_mm256_castps256_ps128(one), cabochon_x86_high_half_256(one)))
 }
@@ -163,5 +176,5 @@ private func halves(
 private func pairs(
     _ a: FloatVector, _ b: FloatVector, _ combine: (FloatVector, FloatVector) -> FloatVector
 ) -> FloatVector {
-    combine(cabochon_x86_low_pairs_256(a, b), cabochon_x86_high_pairs_256(a, b))
+    combine(lowPairs(a, b), highPairs(a, b))
 }

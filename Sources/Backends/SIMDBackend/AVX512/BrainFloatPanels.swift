@@ -3,10 +3,10 @@
 // The order is FloatProduct's, which suits a lone token: lane l of a dot product sums the pairs of columns
 // l, l + 16, l + 32, ..., one for each step, and the lanes are added in a tree: l and l + 8 first, then + 4,
 // + 2, + 1. With many tokens that spends a tenth of the time on adding lanes and more on rows that come from the
-// second-level cache for every six tokens. So four panels of sixteen rows are rearranged once per call (unpacked first where they are coded), the
-// activations too, and one lane is taken after the other: the sums of 64 rows by six tokens stay in registers
-// over the steps of a lane, its rows in the first-level cache over all tokens of a chunk. Sums that wait for
-// their partner in the tree lie in levels, as carries of a binary counter do.
+// second-level cache for every six tokens. So four panels of sixteen rows are rearranged once per call (unpacked
+// first where they are coded), the activations too, and one lane is taken after the other (LaneTree): the sums of
+// 64 rows by six tokens stay in registers over the steps of a lane, its rows in the first-level cache over all
+// tokens of a chunk.
 import CCabochonBackend
 import SIMDIntrinsics
 
@@ -66,16 +66,7 @@ struct BrainFloatPanels {
         for step in 0..<steps {
             let source = data + step * 64
             let count = min(2 * lanes, columns - step * 2 * lanes)
-            let rows: InlineArray<16, FloatVector> = [
-                pairs(source, 0, last, weight, count), pairs(source, 1, last, weight, count),
-                pairs(source, 2, last, weight, count), pairs(source, 3, last, weight, count),
-                pairs(source, 4, last, weight, count), pairs(source, 5, last, weight, count),
-                pairs(source, 6, last, weight, count), pairs(source, 7, last, weight, count),
-                pairs(source, 8, last, weight, count), pairs(source, 9, last, weight, count),
-                pairs(source, 10, last, weight, count), pairs(source, 11, last, weight, count),
-                pairs(source, 12, last, weight, count), pairs(source, 13, last, weight, count),
-                pairs(source, 14, last, weight, count), pairs(source, 15, last, weight, count),
-            ]
+            let rows = vectorOfEachLane { pairs(source, $0, last, weight, count) }
             let place = pairs + step * Self.rows * 4 + panel * 64
             storeTransposed(rows, place, stride: steps * Self.rows * 4)
         }
@@ -96,8 +87,7 @@ struct BrainFloatPanels {
         let steps = Self.steps(columns)
         let values = input.brainFloats + first * input.brainFloatStride
         for place in 0..<lanes {
-            // Bits reversed: 0, 8, 4, 12, ..., the tree's order.
-            let lane = (place & 1) &<< 3 | (place & 2) &<< 1 | (place & 4) &>> 1 | (place & 8) &>> 3
+            let lane = LaneTree.lane(place)
             let weights = UnsafeRawPointer(pairs) + lane * steps * Self.rows * 4
             let laneValues = values + lane * tokens * steps * 4
             var token = 0
@@ -138,8 +128,7 @@ struct BrainFloatPanels {
             value += 4
         }
         var level = sums + token * Self.rows
-        var bits = place
-        while bits & 1 != 0 {
+        for _ in 0..<LaneTree.waitingLevels(place) {
             for token in 0..<tokens {
                 for panel in 0..<4 {
                     let waiting = loadFloats(level + token * Self.rows + panel * lanes)
@@ -147,7 +136,6 @@ struct BrainFloatPanels {
                 }
             }
             level += Self.levelFloats
-            bits &>>= 1
         }
         for token in 0..<tokens {
             for panel in 0..<4 { storeFloats(total[panel][token], level + token * Self.rows + panel * lanes) }
@@ -163,16 +151,7 @@ func narrowToBrainFloatsByLane(
     let steps = BrainFloatPanels.steps(columns)
     let place = output + (chunk.first * lanes + token - chunk.first) * steps * 4
     for first in stride(from: 0, to: steps, by: lanes) {
-        let rows: InlineArray<16, FloatVector> = [
-            narrowPairs(row, columns, first), narrowPairs(row, columns, first + 1),
-            narrowPairs(row, columns, first + 2), narrowPairs(row, columns, first + 3),
-            narrowPairs(row, columns, first + 4), narrowPairs(row, columns, first + 5),
-            narrowPairs(row, columns, first + 6), narrowPairs(row, columns, first + 7),
-            narrowPairs(row, columns, first + 8), narrowPairs(row, columns, first + 9),
-            narrowPairs(row, columns, first + 10), narrowPairs(row, columns, first + 11),
-            narrowPairs(row, columns, first + 12), narrowPairs(row, columns, first + 13),
-            narrowPairs(row, columns, first + 14), narrowPairs(row, columns, first + 15),
-        ]
+        let rows = vectorOfEachLane { narrowPairs(row, columns, first + $0) }
         storeTransposed(rows, place + first * 4, stride: chunk.tokens * steps * 4, count: min(lanes, steps - first))
     }
 }

@@ -13,7 +13,7 @@ func vectorOfEachLane(_ vector: (Int) -> FloatVector) -> LaneSums {
 /// Element l of all rows at destination + l * stride, as many rows as `count`.
 @inline(__always)
 func storeTransposed(
-    _ rows: InlineArray<16, FloatVector>, _ destination: UnsafeMutableRawPointer, stride: Int, count: Int = lanes
+    _ rows: LaneSums, _ destination: UnsafeMutableRawPointer, stride: Int, count: Int = lanes
 ) {
     let a = transposeQuarters(rows[0], rows[1], rows[2], rows[3])
     let b = transposeQuarters(rows[4], rows[5], rows[6], rows[7])
@@ -23,23 +23,6 @@ func storeTransposed(
     storeQuarters(a.1, b.1, c.1, d.1, destination + stride, 4 * stride, count)
     storeQuarters(a.2, b.2, c.2, d.2, destination + 2 * stride, 4 * stride, count)
     storeQuarters(a.3, b.3, c.3, d.3, destination + 3 * stride, 4 * stride, count)
-}
-
-private typealias FourVectors = (FloatVector, FloatVector, FloatVector, FloatVector)
-
-/// In each quarter: elements 0 of all four, elements 1, 2 and 3.
-@inline(__always)
-private func transposeQuarters(
-    _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector
-) -> FourVectors {
-    let lowAB = cabochon_x86_low_pairs_512(a, b)
-    let lowCD = cabochon_x86_low_pairs_512(c, d)
-    let highAB = cabochon_x86_high_pairs_512(a, b)
-    let highCD = cabochon_x86_high_pairs_512(c, d)
-    return (
-        cabochon_x86_even_elements_512(lowAB, lowCD), cabochon_x86_odd_elements_512(lowAB, lowCD),
-        cabochon_x86_even_elements_512(highAB, highCD), cabochon_x86_odd_elements_512(highAB, highCD)
-    )
 }
 
 /// Quarters 0 of all four, quarters 1, 2 and 3.

@@ -124,6 +124,20 @@ let lanes = 16
 
 // MARK: Across lanes
 
+/// In each four elements: 0 and 1 of both vectors, 2 and 3 of both, the even ones of both, the odd ones of both.
+@inline(__always) func lowPairs(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_low_pairs_512(a, b)
+}
+@inline(__always) func highPairs(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_high_pairs_512(a, b)
+}
+@inline(__always) func evenElements(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_even_elements_512(a, b)
+}
+@inline(__always) func oddElements(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    cabochon_x86_odd_elements_512(a, b)
+}
+
 /// The same tree for every caller: lanes i and i + 8, then + 4, + 2, + 1. Addition commutes, so a
 /// dot product summed here and one summed by `sumsOfLanes` have the same bits.
 @inline(__always) func sumOfLanes(_ a: FloatVector) -> Float { _mm512_reduce_add_ps(a) }
@@ -140,9 +154,9 @@ private func reduce(_ v: LaneSums, _ combine: (FloatVector, FloatVector) -> Floa
     let second = quarters(halves(v[1], v[5], combine), halves(v[9], v[13], combine), combine)
     let third = quarters(halves(v[2], v[6], combine), halves(v[10], v[14], combine), combine)
     let fourth = quarters(halves(v[3], v[7], combine), halves(v[11], v[15], combine), combine)
-    let low = combine(cabochon_x86_low_pairs_512(first, second), cabochon_x86_high_pairs_512(first, second))
-    let high = combine(cabochon_x86_low_pairs_512(third, fourth), cabochon_x86_high_pairs_512(third, fourth))
-    return combine(cabochon_x86_even_elements_512(low, high), cabochon_x86_odd_elements_512(low, high))
+    let low = combine(lowPairs(first, second), highPairs(first, second))
+    let high = combine(lowPairs(third, fourth), highPairs(third, fourth))
+    return combine(evenElements(low, high), oddElements(low, high))
 }
 @inline(__always)
 private func halves(
@@ -163,8 +177,8 @@ func storeSumsOfLanes(
     _ a: FloatVector, _ b: FloatVector, _ c: FloatVector, _ d: FloatVector, _ destination: UnsafeMutablePointer<Float>
 ) {
     let quarter = quarters(halves(a, b) { add($0, $1) }, halves(c, d) { add($0, $1) }) { add($0, $1) }
-    let two = add(cabochon_x86_low_pairs_512(quarter, quarter), cabochon_x86_high_pairs_512(quarter, quarter))
-    let one = add(cabochon_x86_even_elements_512(two, two), cabochon_x86_odd_elements_512(two, two))
+    let two = add(lowPairs(quarter, quarter), highPairs(quarter, quarter))
+    let one = add(evenElements(two, two), oddElements(two, two))
     _mm_storeu_ps(destination, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, one)))
 }
 

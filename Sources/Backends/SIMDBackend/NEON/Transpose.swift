@@ -1,5 +1,4 @@
 // Four vectors of four elements, rows as columns.
-import SIMDIntrinsics
 
 /// Written out, because an index that a loop computes would put the vectors in memory.
 @inline(__always)
@@ -8,12 +7,9 @@ func vectorOfEachLane(_ vector: (Int) -> FloatVector) -> LaneSums { [vector(0), 
 /// Element l of all rows at destination + l * stride.
 @inline(__always)
 func storeTransposed(_ rows: LaneSums, _ destination: UnsafeMutableRawPointer, stride: Int) {
-    let lowAB = vzip1q_f32(rows[0], rows[1])
-    let lowCD = vzip1q_f32(rows[2], rows[3])
-    let highAB = vzip2q_f32(rows[0], rows[1])
-    let highCD = vzip2q_f32(rows[2], rows[3])
-    storeFloats(FloatVector(lowHalf: lowAB.lowHalf, highHalf: lowCD.lowHalf), destination)
-    storeFloats(FloatVector(lowHalf: lowAB.highHalf, highHalf: lowCD.highHalf), destination + stride)
-    storeFloats(FloatVector(lowHalf: highAB.lowHalf, highHalf: highCD.lowHalf), destination + 2 * stride)
-    storeFloats(FloatVector(lowHalf: highAB.highHalf, highHalf: highCD.highHalf), destination + 3 * stride)
+    let columns = transposeQuarters(rows[0], rows[1], rows[2], rows[3])
+    storeFloats(columns.0, destination)
+    storeFloats(columns.1, destination + stride)
+    storeFloats(columns.2, destination + 2 * stride)
+    storeFloats(columns.3, destination + 3 * stride)
 }

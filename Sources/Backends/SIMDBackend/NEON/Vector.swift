@@ -119,6 +119,15 @@ let lanes = 4
 
 // MARK: Across lanes
 
+@inline(__always) func lowPairs(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    FloatVector(lowHalf: a.lowHalf, highHalf: b.lowHalf)
+}
+@inline(__always) func highPairs(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    FloatVector(lowHalf: a.highHalf, highHalf: b.highHalf)
+}
+@inline(__always) func evenElements(_ a: FloatVector, _ b: FloatVector) -> FloatVector { vuzp1q_f32(a, b) }
+@inline(__always) func oddElements(_ a: FloatVector, _ b: FloatVector) -> FloatVector { vuzp2q_f32(a, b) }
+
 @inline(__always) func sumOfLanes(_ a: FloatVector) -> Float { (a[0] + a[2]) + (a[1] + a[3]) }
 @inline(__always) func firstLane(_ a: FloatVector) -> Float { a[0] }
 
@@ -136,11 +145,7 @@ func storeSumsOfLanes(
 
 @inline(__always)
 private func reduce(_ v: LaneSums, _ combine: (FloatVector, FloatVector) -> FloatVector) -> FloatVector {
-    let low = combine(
-        FloatVector(lowHalf: v[0].lowHalf, highHalf: v[1].lowHalf),
-        FloatVector(lowHalf: v[0].highHalf, highHalf: v[1].highHalf))
-    let high = combine(
-        FloatVector(lowHalf: v[2].lowHalf, highHalf: v[3].lowHalf),
-        FloatVector(lowHalf: v[2].highHalf, highHalf: v[3].highHalf))
-    return combine(vuzp1q_f32(low, high), vuzp2q_f32(low, high))
+    let low = combine(lowPairs(v[0], v[1]), highPairs(v[0], v[1]))
+    let high = combine(lowPairs(v[2], v[3]), highPairs(v[2], v[3]))
+    return combine(evenElements(low, high), oddElements(low, high))
 }
