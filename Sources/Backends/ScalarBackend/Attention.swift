@@ -37,7 +37,7 @@ func attention(_ run: Run, _ args: cabochon_attention_args) -> Int32 {
             for p in first...position {
                 let key = widen(keys + cacheOffset + p * size * bytes, isHalf: isHalf, into: widened, count: size)
                 var score = dot(query, key, count: size)
-                if args.softcap > 0 { score = args.softcap * tanhf(score / args.softcap) }
+                if args.softcap > 0 { score = softcapped(score, args.softcap) }
                 scores[p - first] = score
                 largest = max(largest, score)
             }
