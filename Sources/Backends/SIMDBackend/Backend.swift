@@ -33,6 +33,7 @@ public func create(
     _ host: UnsafePointer<cabochon_host>?, _ out: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
 ) -> Int32 {
     guard let host, let out else { return -1 }
+    Prefetch.chooseForProcessor()
     out.pointee = UnsafeMutableRawPointer(mutating: host)
     return 0
 }

@@ -47,13 +47,16 @@ struct PanelProduct: FormatOperation {
             span: taken == largestTile ? weight.blocks * Tile.blockBytes(tilePart) : Tile.blockBytes(tilePart))
         var remaining = weight.blocks
         var spread = spread + firstPanel * spreadBytes
+        // Only a lone token reads as fast as the processor's own prefetcher does.
+        let asksForPages = isFirst && taken == 1 && Prefetch.sparesFirstCache
         while remaining > 0 {
+            if asksForPages { Prefetch.askForNextPage(after: chunk, step: Format.chunkBytes) }
             if Format.Scales.isSpread && spreads && firstToken == 0 {
                 spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
             }
             for index in 0..<min(remaining, Format.chunkBlocks) {
                 let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
-                if isFirst { block.prefetch(countingScales: taken < largestTile) }
+                if isFirst && !asksForPages { block.prefetch(countingScales: taken < largestTile) }
                 if !Format.Scales.halves {
                     block.addProducts(to: &sums, activations)
                 } else if taken == largestTile && tilePart < largestTile {

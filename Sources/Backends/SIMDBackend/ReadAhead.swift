@@ -30,7 +30,7 @@ struct ReadAhead {
     @inline(__always)
     mutating func ask(lines: Int) {
         for _ in 0..<lines where next < end {
-            cabochon_simd_prefetch(next)
+            Prefetch.ask(for: next)
             next += 64
         }
     }
@@ -39,7 +39,7 @@ struct ReadAhead {
     @inline(__always)
     mutating func ask(beside number: Int, of bytes: Int) {
         if number % max(1, 64 / bytes) != 0 || next >= end { return }
-        cabochon_simd_prefetch(next)
+        Prefetch.ask(for: next)
         next += 64
     }
 }

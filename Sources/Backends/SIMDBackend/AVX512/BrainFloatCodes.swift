@@ -77,7 +77,11 @@ struct BrainFloatCodes {
         var nextGroup = exception < end ? exception.pointee.group : groups
         var sums = (broadcast(Float(0)), broadcast(Float(0)))
         for group in 0..<groups {
-            Self.askAhead(of: source)
+            if Prefetch.sparesFirstCache {
+                Prefetch.askForNextPage(after: source, step: Self.groupBytes)
+            } else {
+                Self.askAhead(of: source)
+            }
             var weights = Self.unpack(source, tables)
             if group == nextGroup {
                 while exception < end && exception.pointee.group == group {

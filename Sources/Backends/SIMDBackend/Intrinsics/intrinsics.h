@@ -6,11 +6,27 @@
 #define CABOCHON_SIMD_INTRINSICS_H
 
 #include <stdint.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #define CABOCHON_SIMD_INLINE static inline __attribute__((always_inline))
 
-/* Asks for a line of memory ahead of its use. Any address will do: where nothing is mapped, nothing happens. */
+/* Asks for a line of memory ahead of its use, into every cache or the second-level one only. Any address will do:
+ * where nothing is mapped, nothing happens. */
 CABOCHON_SIMD_INLINE void cabochon_simd_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
+CABOCHON_SIMD_INLINE void cabochon_simd_prefetch_far(const void *address) { __builtin_prefetch(address, 0, 2); }
+
+/* The processor's family, of AMD's only; 0 for others. */
+CABOCHON_SIMD_INLINE uint32_t cabochon_simd_amd_family(void) {
+#if defined(__x86_64__)
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx || !__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    return (a >> 8 & 15) + (a >> 20 & 255);
+#else
+    return 0;
+#endif
+}
 
 /* Adds to a count that several threads share, and returns what it was. */
 CABOCHON_SIMD_INLINE uint64_t cabochon_simd_take(uint64_t *count, uint64_t more) {
