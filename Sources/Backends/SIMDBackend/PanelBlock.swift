@@ -44,10 +44,14 @@ struct PanelBlock<Format: PackedFormat> {
     /// Asks for a block's share of its chunk `prefetchDistance` further on, which leaves out most of the scales unless
     /// they are counted in. A tile that fills the registers does not: the address would take one from its products
     /// (Q6_K 0.94 times as fast with 512 tokens).
-    @inline(__always) func prefetch(countingScales: Bool) {
+    @inline(__always) func prefetch(countingScales: Bool, isFar: Bool) {
         let share = Format.chunkBytes / Format.chunkBlocks
         let start = countingScales ? codes + index * (share - Format.blockBytes) : codes
-        for line in 0..<(share + 63) / 64 { cabochon_simd_prefetch(start + prefetchDistance + 64 * line) }
+        if isFar {
+            for line in 0..<(share + 63) / 64 { cabochon_simd_prefetch_far(start + prefetchDistance + 64 * line) }
+        } else {
+            for line in 0..<(share + 63) / 64 { cabochon_simd_prefetch(start + prefetchDistance + 64 * line) }
+        }
     }
 
     @inline(__always)

@@ -47,8 +47,8 @@ struct PanelProduct: FormatOperation {
             span: taken == largestTile ? weight.blocks * Tile.blockBytes(tilePart) : Tile.blockBytes(tilePart))
         var remaining = weight.blocks
         var spread = spread + firstPanel * spreadBytes
-        // Only a lone token reads as fast as the processor's own prefetcher does.
-        let asksForPages = isFirst && taken == 1 && Prefetch.sparesFirstCache
+        let isFar = lanes == 16 && taken < largestTile && Prefetch.sparesFirstCache
+        let asksForPages = isFirst && isFar && taken == 1 && Format.Codes.bits == 8
         while remaining > 0 {
             if asksForPages { Prefetch.askForNextPage(after: chunk, step: Format.chunkBytes) }
             if Format.Scales.isSpread && spreads && firstToken == 0 {
@@ -56,7 +56,7 @@ struct PanelProduct: FormatOperation {
             }
             for index in 0..<min(remaining, Format.chunkBlocks) {
                 let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
-                if isFirst && !asksForPages { block.prefetch(countingScales: taken < largestTile) }
+                if isFirst && !asksForPages { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
                 if !Format.Scales.halves {
                     block.addProducts(to: &sums, activations)
                 } else if taken == largestTile && tilePart < largestTile {

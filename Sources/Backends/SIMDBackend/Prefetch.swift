@@ -1,24 +1,22 @@
 // How memory is asked for before it is read, which depends on the processor.
 //
-// AMD's family 25 (Zen 4 with AVX-512) keeps few requests for the first-level
-// cache at a time: asking for every line holds up its own prefetcher, which stops at the end of a page of 4 KiB only.
-// Asking for the first lines of the next page alone, for the second-level cache, starts it there in time. One token of
-// 2048 columns by 65536 rows in turns (Benchmarks/kernels.c has the same shape): Q4_K 1.22 to 1.31 times as fast with
-// one thread and 1.08 to 1.15 with two, BF16 1.28 and 1.31; with two to twelve tokens, which read more slowly, up to
-// 1.4 times as slow, and so would be attention, which reads out of order: it asks for every line, but for the
-// second-level cache (1.27 times as fast for a lone token). On family 26 asking for every line is 1.8 times as fast as
-// not asking.
+// AMD's family 25 (Zen 4, where it has AVX-512) keeps few requests for the first-level cache at a time, and asking
+// for every line holds up its own prefetcher. There, lines are asked into the second-level cache: with two threads one
+// token takes Q4_K 1.08 to 1.12 and Q6_K 1.12 to 1.21 times as fast from memory, 2 and 4 tokens 1.06 to 1.26 times, a
+// lone token's attention 1.27 times. Tiles of twelve tokens are slower so (0.90), and vectors of half the size no
+// faster but in attention. Weights of whole bytes and of bfloat16 codes, which a lone token takes nearly as fast as
+// they can be read, are best left to that prefetcher. It stops at the end of a page of 4 KiB only: the first lines
+// of the next page are asked for, which starts it there in time (Q8_0 1.03, BF16 1.27 to 1.33 times as fast).
+// On family 26 asking for every line, into the first cache, is 1.8 times as fast as not asking.
+// (2048 columns by 65536 rows, as Benchmarks/kernels.c has them, in turns with the build before.)
 import SIMDIntrinsics
 
 enum Prefetch {
-    /// Whether memory is asked into the second-level cache, and where a lone token goes through it in order the
-    /// beginnings of pages only; set before the first op.
+    /// Whether the second-level cache is where memory is to be asked into; set before the first op.
     nonisolated(unsafe) static var sparesFirstCache = false
 
-    /// Vectors of half the size read as fast as memory gives where every line is asked for.
-    static func chooseForProcessor() { sparesFirstCache = lanes == 16 && cabochon_simd_amd_family() == 25 }
+    static func chooseForProcessor() { sparesFirstCache = cabochon_simd_amd_family() == 25 }
 
-    /// Asks for a line of memory that is read too much out of order for the processor's own prefetcher.
     @inline(__always) static func ask(for line: UnsafeRawPointer) {
         if sparesFirstCache { cabochon_simd_prefetch_far(line) } else { cabochon_simd_prefetch(line) }
     }
