@@ -47,16 +47,14 @@ struct PanelProduct: FormatOperation {
             span: taken == largestTile ? weight.blocks * Tile.blockBytes(tilePart) : Tile.blockBytes(tilePart))
         var remaining = weight.blocks
         var spread = spread + firstPanel * spreadBytes
-        let isFar = lanes == 16 && taken < largestTile && Prefetch.sparesFirstCache
-        let asksForPages = isFirst && isFar && taken == 1 && Format.Codes.bits == 8
+        let isFar = lanes == 16 && taken < largestTile && Format.Codes.bits < 8 && Prefetch.sparesFirstCache
         while remaining > 0 {
-            if asksForPages { Prefetch.askForNextPage(after: chunk, step: Format.chunkBytes) }
             if Format.Scales.isSpread && spreads && firstToken == 0 {
                 spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
             }
             for index in 0..<min(remaining, Format.chunkBlocks) {
                 let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
-                if isFirst && !asksForPages { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
+                if isFirst { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
                 if !Format.Scales.halves {
                     block.addProducts(to: &sums, activations)
                 } else if taken == largestTile && tilePart < largestTile {

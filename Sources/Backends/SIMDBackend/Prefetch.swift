@@ -2,11 +2,11 @@
 //
 // AMD's family 25 (Zen 4, where it has AVX-512) keeps few requests for the first-level cache at a time, and asking
 // for every line holds up its own prefetcher. There, lines are asked into the second-level cache: with two threads one
-// token takes Q4_K 1.08 to 1.12 and Q6_K 1.12 to 1.21 times as fast from memory, 2 and 4 tokens 1.06 to 1.26 times, a
-// lone token's attention 1.27 times. Tiles of twelve tokens are slower so (0.90), and vectors of half the size no
-// faster but in attention. Weights of whole bytes and of bfloat16 codes, which a lone token takes nearly as fast as
-// they can be read, are best left to that prefetcher. It stops at the end of a page of 4 KiB only: the first lines
-// of the next page are asked for, which starts it there in time (Q8_0 1.03, BF16 1.27 to 1.33 times as fast).
+// token takes Q4_K 1.06 to 1.12 and Q6_K 1.06 to 1.21 times as fast from memory, 2 and 4 tokens 0.99 to 1.26 times, a
+// lone token's attention 1.12 to 1.27 times. Tiles of twelve tokens are slower so (0.90), weights of whole bytes too
+// (0.97), and vectors of half the size no faster but in attention. The codes of bfloat16, which a lone token takes as
+// fast as they can be read, are best left to the processor's prefetcher. It stops at the end of a page of 4 KiB: the
+// first lines of the next page are asked for, which starts it there in time (1.21 to 1.33 times as fast).
 // On family 26 asking for every line, into the first cache, is 1.8 times as fast as not asking.
 // (2048 columns by 65536 rows, as Benchmarks/kernels.c has them, in turns with the build before.)
 import SIMDIntrinsics
