@@ -1,13 +1,13 @@
 // exp, tanh and GELU on vectors.
 //
 // e^x splits x as n ln 2 + r with |r| <= ln 2 / 2. float32's ln 2 is one piece, and the difference exact: a fused
-// multiplication sees a multiple of 2^-24 below 1/2. That ln 2 is 2.7e-9 of itself too large, which moves x by a
+// multiplication leaves a multiple of 2^-25 below 1/2. That ln 2 is 2.7e-9 of itself too large, which moves x by a
 // tenth of what x's own rounding does. e^r - 1 = r + r^2 S(r), S the polynomial of degree 4 whose greatest
 // error, 2^-26 of e^r - 1, is least.
 //
 // Keeping e^r - 1 rather than e^r is what makes tanh good to its last bits near 0: with p = 2^n and q = e^r - 1
 // made from -2|x|, tanh |x| = (1 - p - pq) / (1 + p + pq), each side rounded once where it counts. Over all arguments
-// it is 0.42 ulp off in the mean and 1.96 at most.
+// from 1e-6 on it is 0.35 ulp off in the mean and 1.95 at most.
 //
 // maximum and minimum return their second argument where one is not a number, so that one stays
 // one through the clamps.

@@ -12,7 +12,7 @@
 import SIMDIntrinsics
 
 enum Prefetch {
-    /// Whether the second-level cache is where memory is to be asked into; set before the first op.
+    /// Whether the second-level cache is where memory is to be asked into; set before the first op, and always alike.
     nonisolated(unsafe) static var sparesFirstCache = false
 
     static func chooseForProcessor() { sparesFirstCache = cabochon_simd_amd_family() == 25 }
