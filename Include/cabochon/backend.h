@@ -46,7 +46,8 @@ extern "C" {
  * an output lies within columns * 2^-23 * |w| |x'| (lengths of vectors) of w . x', where x' is x itself, or
  *     weights of F32, F16, BF16: x rounded to bfloat16, to nearest even;
  *     of other types: in each aligned block of 32 columns the nearest multiples of M / 127, where M is the
- *     largest magnitude in the block.
+ *     largest magnitude in the block; or where the type's blocks have 256 columns, the largest magnitude in
+ *     those, halved while it stays no smaller than that of the 32, three times at most.
  * And prepare_weight takes Q8_0; weights of F32, F16 and BF16 give the same bits prepared or not. */
 #define CABOCHON_BACKEND_BOUNDED_PRODUCTS ((uint32_t)4)
 

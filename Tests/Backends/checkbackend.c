@@ -6,10 +6,11 @@
  * BACKEND is a backend library; without it the scalar backend is checked. LIBRARY is the scalar
  * backend as a plugin, which also lends its dequantize: libcabochon-scalar-check.so beside this
  * program. --activations=int8 says that the backend rounds activations to int8 for quantised
- * weights, with a scale for every BLOCK columns (32), and widens its tolerances accordingly; the
- * project's own SIMD backends do, and are known by name. --op checks one op, in this very process
- * (for a debugger). --speed prints timings of linear and gated_linear, as CSV. Exit status: 0 all passed, 1 something failed, 2 wrong use, 77 the processor
- * lacks a feature that the backend needs.
+ * weights, with a scale for every BLOCK columns (as backend.h has it where a backend bounds its products), and
+ * widens its tolerances accordingly; the project's own SIMD backends do, and are known by name. --op checks
+ * one op, in this very process (for a debugger). --speed prints timings of linear and gated_linear,
+ * as CSV. Exit status: 0 all passed, 1 something failed, 2 wrong use, 77 the processor lacks a feature
+ * that the backend needs.
  */
 #include "checkbackend.h"
 
@@ -23,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-check_backend check_subject = {.activation_block = 32};
+check_backend check_subject;
 
 static const cabochon_backend_descriptor *load(const char *path, void **out_library) {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -183,8 +184,10 @@ static options parse(int count, char **arguments) {
     for (int i = 1; i < count; i++) {
         if (strncmp(arguments[i], "--activations=int8", 18) == 0) {
             check_subject.activations = CHECK_INT8;
-            if (arguments[i][18] == ':') check_subject.activation_block = strtoull(arguments[i] + 19, NULL, 10);
-            if (check_subject.activation_block == 0) use();
+            if (arguments[i][18] == ':') {
+                check_subject.activation_block = strtoull(arguments[i] + 19, NULL, 10);
+                if (check_subject.activation_block == 0) use();
+            }
         } else if (strncmp(arguments[i], "--op=", 5) == 0) {
             parsed.only = arguments[i] + 5;
         } else if (strcmp(arguments[i], "--speed") == 0) {

@@ -17,6 +17,22 @@ double check_reference_gelu(double z) {
     return z / 2 * (1 + tanh(0.79788456080286535588 * (z + 0.044715 * z * z * z)));
 }
 
+/* The largest magnitude of the columns first ..< first + count, of `columns`. */
+static double largest_magnitude(const double *activations, uint64_t first, uint64_t count, uint64_t columns) {
+    double largest = 0;
+    for (uint64_t i = first; i < first + count && i < columns; i++) largest = fmax(largest, fabs(activations[i]));
+    return largest;
+}
+
+/* What the bytes of a block of 32 columns count: backend.h has it at CABOCHON_BACKEND_BOUNDED_PRODUCTS. */
+static double block_step(uint32_t type, const double *activations, uint64_t first, uint64_t columns) {
+    double own = largest_magnitude(activations, first, 32, columns);
+    if (check_block_columns(type) == 32) return own / 127;
+    double shared = largest_magnitude(activations, first / 256 * 256, 256, columns);
+    for (int i = 0; i < 3 && (float)shared / 2 >= (float)own; i++) shared /= 2;
+    return shared / 127;
+}
+
 void check_steps(uint32_t type, const double *activations, uint64_t columns, double *steps) {
     memset(steps, 0, columns * sizeof(double));
     if (check_subject.activations == CHECK_FLOAT32) return;
@@ -25,12 +41,11 @@ void check_steps(uint32_t type, const double *activations, uint64_t columns, dou
         for (uint64_t i = 0; i < columns; i++) steps[i] = fabs(activations[i]) * 0x1p-7;
     }
     if (!check_type_is_quantized(type)) return;
-    for (uint64_t first = 0; first < columns; first += check_subject.activation_block) {
-        uint64_t end =
-            first + check_subject.activation_block < columns ? first + check_subject.activation_block : columns;
-        double largest = 0;
-        for (uint64_t i = first; i < end; i++) largest = fmax(largest, fabs(activations[i]));
-        for (uint64_t i = first; i < end; i++) steps[i] = largest / 127;
+    uint64_t block = check_subject.activation_block ? check_subject.activation_block : 32;
+    for (uint64_t first = 0; first < columns; first += block) {
+        double step = check_subject.activation_block ? largest_magnitude(activations, first, block, columns) / 127
+                                                     : block_step(type, activations, first, columns);
+        for (uint64_t i = first; i < first + block && i < columns; i++) steps[i] = step;
     }
 }
 
@@ -70,9 +85,7 @@ bool check_is_within_bound(uint32_t type, const float *weights, const double *ac
     double exact = 0, rounded = 0, weight_square = 0, exact_square = 0, rounded_square = 0, undecided = 0;
     for (uint64_t first = 0; first < columns; first += 32) {
         uint64_t end = first + 32 < columns ? first + 32 : columns;
-        double largest = 0;
-        for (uint64_t i = first; i < end; i++) largest = fmax(largest, fabs(activations[i]));
-        double step = largest / 127;
+        double step = is_quantized ? block_step(type, activations, first, columns) : 0;
         for (uint64_t i = first; i < end; i++) {
             double x = activations[i], code = step > 0 ? x / step : 0;
             double taken = is_quantized ? step * nearbyint(code) : brain_float(x);

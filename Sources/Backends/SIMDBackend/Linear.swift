@@ -29,7 +29,7 @@ struct LinearWeight {
             isCoded = packed.type == WeightType.bf16
             panels = isCoded ? nil : UnsafeRawPointer(prepared) + PackedWeight.headerBytes
             data = UnsafeRawPointer(prepared)
-            form = isCoded ? .brainFloats : .bytes
+            form = isCoded ? .brainFloats : withFormat(packed.type, FormOfInput()) ?? .blocks
             if isCoded { rowBytes = packed.blocks * 64 }
         } else if type == WeightType.f32 || type == WeightType.f16 || type == WeightType.bf16,
             let data = weight.pointee.data
@@ -53,10 +53,10 @@ struct LinearWeight {
     /// Floating-point weights have panels in name only.
     var panelsAtOnce: Int { panels == nil ? 1 : panelsTogether }
 
-    /// Memory that a worker needs to unpack a coded panel for several tokens, or to spread the scales of panels.
+    /// Memory that a worker needs to unpack a coded panel for several tokens, or for the products of packed panels.
     func unpackedBytes(tokens: Int, columns: Int) -> Int {
         if panels == nil { return isCoded && tokens > 1 ? lanes * columns * 2 : 0 }
-        return withFormat(packed.type, SpreadSize(blocks: packed.blocks)) ?? 0
+        return withFormat(packed.type, MemorySize(blocks: packed.blocks)) ?? 0
     }
 
     /// Cuts the panels into pieces: at least eight for each thread, so that one that is held up leaves
@@ -74,13 +74,14 @@ struct LinearWeight {
     }
 }
 
-private struct SpreadSize: FormatOperation {
+private struct FormOfInput: FormatOperation {
+    func run<Format: PackedFormat>(_: Format.Type) -> InputForm { Format.Scales.isSuper ? .superBlocks : .blocks }
+}
+
+private struct MemorySize: FormatOperation {
     var blocks: Int
 
-    func run<Format: PackedFormat>(_: Format.Type) -> Int {
-        Format.Scales.isSpread
-            ? (blocks + Format.chunkBlocks - 1) / Format.chunkBlocks * panelsTogether * spreadBytes : 0
-    }
+    func run<Format: PackedFormat>(_: Format.Type) -> Int { PanelProduct.memoryBytes(Format.self, blocks: blocks) }
 }
 
 struct LinearTask {
@@ -89,7 +90,7 @@ struct LinearTask {
     var count: Int
     /// Tokens whose activations stay in the second-level cache while panels pass over them.
     var tokensPerPass: Int
-    /// Each worker's, for panels of coded weights and spread scales.
+    /// Each worker's, for panels of coded weights and products of packed ones.
     var unpacked: UnsafeMutableRawPointer
     var unpackedBytes: Int
 
@@ -113,7 +114,7 @@ struct LinearTask {
     }
 
     /// A floating-point panel's rows, unpacked where the weight is coded and several tokens read them; for a packed
-    /// panel the memory that its scales are spread into.
+    /// panel the memory that its products need.
     @inline(__always)
     func rows(of weight: LinearWeight, _ panel: Int, _ memory: UnsafeMutableRawPointer) -> UnsafeRawPointer {
         if weight.panels != nil { return UnsafeRawPointer(memory) }
@@ -165,8 +166,8 @@ struct LinearTask {
                 weight.packed.type,
                 PanelProduct(
                     panels: panels + panel * weight.packed.panelBytes, weight: weight.packed,
-                    tile: input.activations.tile(at: token), tokens: tokens, isFirst: token == 0,
-                    spread: UnsafeMutableRawPointer(mutating: source), spreads: isFirstOfPass, output: output,
+                    tile: input.activations.tile(at: token, weight.form), tokens: tokens, isFirst: token == 0,
+                    memory: UnsafeMutableRawPointer(mutating: source), spreads: isFirstOfPass, output: output,
                     outputStride: stride, rows: rows))
         } else if weight.isCoded && input.activations.tokens == 1 {
             BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.brainFloats, output)
@@ -238,6 +239,6 @@ public func linear(
 /// A whole number of full tiles in some 256 KiB, so that tile boundaries stay where they are.
 @inline(__always)
 func tokensPerPass(columns: Int) -> Int {
-    let tileBytes = max(1, largestTile * columns * Tile.bytesPerToken / 32)
+    let tileBytes = max(1, largestTile * Tile.tokenBytes(blocks: columns / 32, .superBlocks))
     return largestTile * max(1, (256 &<< 10) / tileBytes)
 }

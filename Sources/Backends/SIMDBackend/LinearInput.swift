@@ -4,14 +4,17 @@
 import CCabochonBackend
 
 enum InputForm {
-    case bytes
+    /// Signed bytes in tiles, a scale for each 32 or 256 columns.
+    case blocks
+    case superBlocks
     case floats
     case brainFloats
     case brainFloatsByLane
 }
 
 struct InputForms {
-    var bytes = false
+    var blocks = false
+    var superBlocks = false
     var floats = false
     var brainFloats = false
     var brainFloatsByLane = false
@@ -20,7 +23,8 @@ struct InputForms {
 
     mutating func insert(_ form: InputForm) {
         switch form {
-        case .bytes: bytes = true
+        case .blocks: blocks = true
+        case .superBlocks: superBlocks = true
         case .floats: floats = true
         case .brainFloats: brainFloats = true
         case .brainFloatsByLane: brainFloatsByLane = true
@@ -58,7 +62,9 @@ struct LinearInput {
     ) {
         let normalized = gain == nil ? 0 : forms.floats ? tokens : Int(run.pointee.thread_count)
         let rowBytes = (normalized * columns * 4 + 63) & ~63
-        let tileBytes = forms.bytes ? Activations.tileBytes(tokens: tokens, columns: columns) : 0
+        let blockBytes = forms.blocks ? Activations.tileBytes(tokens: tokens, columns: columns, .blocks) : 0
+        let tileBytes =
+            blockBytes + (forms.superBlocks ? Activations.tileBytes(tokens: tokens, columns: columns, .superBlocks) : 0)
         brainFloatStride = (2 * columns + 63) & ~63
         let brainFloatBytes = forms.brainFloats || forms.brainFloatsByLane ? tokens * brainFloatStride : 0
         guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + brainFloatBytes + extraBytes + 64) else {
@@ -67,7 +73,7 @@ struct LinearInput {
         let rows = scratch.assumingMemoryBound(to: Float.self)
         activations = Activations(
             input: input, inputStride: stride, tokens: tokens, columns: columns, gain: gain, epsilon: epsilon,
-            rows: rows, tiles: scratch + rowBytes)
+            rows: rows, tiles: scratch + rowBytes, superTiles: scratch + rowBytes + blockBytes)
         let brainFloats = scratch + rowBytes + tileBytes
         self.brainFloats = UnsafeRawPointer(brainFloats)
         extra = brainFloats + brainFloatBytes
@@ -81,7 +87,8 @@ struct LinearInput {
             activations.inputStride = columns
             activations.gain = nil
         }
-        if forms.bytes { Activations.quantize(run, &activations) }
+        if forms.blocks { Activations.quantize(run, &activations, .blocks) }
+        if forms.superBlocks { Activations.quantize(run, &activations, .superBlocks) }
         if forms.brainFloats { narrow(run) }
         if forms.brainFloatsByLane { narrowByLane(run) }
     }

@@ -37,6 +37,11 @@ extension PackedFormat {
     /// Places that codes are moved to the left.
     @inline(__always) static var shift: Int { zeroIs128 && zeroShift >= 0 ? 7 - zeroShift : 0 }
 
+    /// The scale of codes that were moved to the left.
+    @inline(__always) static func unshifted(_ scale: FloatVector) -> FloatVector {
+        shift == 0 ? scale : multiply(scale, broadcast(1 / Float(1 &<< shift)))
+    }
+
     /// A chunk has as many blocks as one record of scales, or two blocks with a record each, which makes
     /// whole cache lines of sixteen half-precision scales.
     @inline(__always) static var chunkBlocks: Int { Scales.blocks == 1 ? 2 : Scales.blocks }
@@ -151,18 +156,34 @@ protocol PackedScales {
     /// Whether a record is unpacked for all of its blocks together, into `spreadBytes`, before scales are read from it:
     /// once for all tiles of a pass, since unpacking it for each takes 2 % of their time.
     static var isSpread: Bool { get }
-    /// Unpacks a record into what `scale` and `minimum` then read.
+    /// Unpacks a record into what the functions below then read.
     static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer)
+    /// A block's scale; in a super-block the integer that `superScale` is multiplied by.
     static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector
-    static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector
+    /// A block's minimum, negated as files have it, where it is alone.
+    static func minimum(_ record: UnsafeRawPointer) -> FloatVector
+    static func superScale(_ record: UnsafeRawPointer) -> FloatVector
+    /// Pairs of a super-block's integer minima: four of blocks, eight of half blocks, or none.
+    static var minimumPairs: Int { get }
+    /// In each row's lane two 16-bit integers, of the earlier columns in the lower half, which `superMinimum` belongs to.
+    static func minimumPair(_ record: UnsafeRawPointer, _ index: Int) -> IntVector
+    static func superMinimum(_ record: UnsafeRawPointer) -> FloatVector
 }
 
 extension PackedScales {
+    /// Whether eight blocks share a record, and what is in common is multiplied in once.
+    @inline(__always) static var isSuper: Bool { blocks == 8 }
     @inline(__always) static var halves: Bool { false }
     @inline(__always) static var isSpread: Bool { false }
     @inline(__always) static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer) {}
-    @inline(__always) static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        broadcast(Float(0))
+    @inline(__always) static func minimum(_ record: UnsafeRawPointer) -> FloatVector { broadcast(Float(0)) }
+    @inline(__always) static func superScale(_ record: UnsafeRawPointer) -> FloatVector { loadHalves(record) }
+    @inline(__always) static var minimumPairs: Int { 0 }
+    @inline(__always) static func minimumPair(_ record: UnsafeRawPointer, _ index: Int) -> IntVector {
+        broadcast(Int32(0))
+    }
+    @inline(__always) static func superMinimum(_ record: UnsafeRawPointer) -> FloatVector {
+        loadHalves(record + 2 * lanes)
     }
 }
 
@@ -184,7 +205,7 @@ enum BlockScalesAndMinima: PackedScales {
     @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
         loadHalves(record)
     }
-    @inline(__always) static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
+    @inline(__always) static func minimum(_ record: UnsafeRawPointer) -> FloatVector {
         subtract(broadcast(Float(0)), loadHalves(record + 2 * lanes))
     }
 }
@@ -212,10 +233,12 @@ enum SuperScalesAndMinima: PackedScales {
         }
     }
     @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record), floats(loadBytes(record + (4 + block) * lanes)))
+        floats(loadBytes(record + (4 + block) * lanes))
     }
-    @inline(__always) static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record + 2 * lanes), floats(loadBytes(record + (12 + block) * lanes)))
+    @inline(__always) static var minimumPairs: Int { 4 }
+    @inline(__always) static func minimumPair(_ record: UnsafeRawPointer, _ index: Int) -> IntVector {
+        let first = record + (12 + 2 * index) * lanes
+        return or(loadBytes(first), shiftLanesLeft(loadBytes(first + lanes), 16))
     }
 }
 
@@ -225,13 +248,14 @@ enum HalfScalesAndMinima: PackedScales {
     @inline(__always) static var bytesPerRow: Int { 4 + 16 }
     @inline(__always) static var halves: Bool { true }
     @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record), floats(and(bytes(record, block, half), broadcast(Int32(15)))))
+        floats(and(bytes(record, 2 * block + half), broadcast(Int32(15))))
     }
-    @inline(__always) static func minimum(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record + 2 * lanes), floats(shiftRight(bytes(record, block, half), 4)))
+    @inline(__always) static var minimumPairs: Int { 8 }
+    @inline(__always) static func minimumPair(_ record: UnsafeRawPointer, _ index: Int) -> IntVector {
+        or(shiftRight(bytes(record, 2 * index), 4), shiftLanesLeft(shiftRight(bytes(record, 2 * index + 1), 4), 16))
     }
-    @inline(__always) static func bytes(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector {
-        loadBytes(record + (4 + 2 * block + half) * lanes)
+    @inline(__always) private static func bytes(_ record: UnsafeRawPointer, _ half: Int) -> IntVector {
+        loadBytes(record + (4 + half) * lanes)
     }
 }
 
@@ -241,7 +265,7 @@ enum HalfScales: PackedScales {
     @inline(__always) static var bytesPerRow: Int { 2 + 16 }
     @inline(__always) static var halves: Bool { true }
     @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record), loadSignedBytes(record + (2 + 2 * block + half) * lanes))
+        loadSignedBytes(record + (2 + 2 * block + half) * lanes)
     }
 }
 
@@ -250,6 +274,6 @@ enum SuperScales: PackedScales {
     @inline(__always) static var blocks: Int { 8 }
     @inline(__always) static var bytesPerRow: Int { 2 + 8 }
     @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        multiply(loadHalves(record), loadSignedBytes(record + (2 + block) * lanes))
+        loadSignedBytes(record + (2 + block) * lanes)
     }
 }

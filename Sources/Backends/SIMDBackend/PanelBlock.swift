@@ -1,8 +1,9 @@
 // A block of 32 columns of one panel, or of two neighbours, by the same block of a tile of activations.
 //
-// Exact integer sums, then one product of scales and one fused add into the float accumulator of
-// each (row, token), block after block. That order is the same for every number of panels and tokens,
-// which is why a token alone and a token in a batch get the same bits.
+// Exact integer sums, then for a type with scales of its own for each block one product of scales and one fused add
+// into the float accumulator of each (row, token). In a super-block a block's sums are multiplied by its integer scale
+// and a power of two, and what eight blocks have in common, minima included, follows once (SuperBlock). That order is the same for
+// every number of panels and tokens, which is why a token alone and a token in a batch get the same bits.
 import SIMDIntrinsics
 
 /// Bytes ahead of the first products with a panel that memory is asked for. The processor's own prefetcher
@@ -56,84 +57,111 @@ struct PanelBlock<Format: PackedFormat> {
 
     @inline(__always)
     func addProducts<let panels: Int, let tokens: Int>(
-        to sums: inout TileSums<panels, tokens>, _ activations: TileBlock
+        to sums: inout TileSums<panels, tokens>, _ activations: TileRecords
     ) {
+        if Format.Scales.halves {
+            // One after the other, so that no third set of accumulators is live. Such types take parts of a tile, and
+            // one panel: unpacking codes of 6 bits takes the registers that a second one would need.
+            let first: TileProducts<panels, tokens> = blockProducts(
+                self, activations, first: 0, last: 4, negatedSum: Tile.negatedHalfSum(0))
+            addScaled(first, 0, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
+            let second: TileProducts<panels, tokens> = blockProducts(
+                self, activations, first: 4, last: 8, negatedSum: Tile.negatedHalfSum(1))
+            return addScaled(second, 1, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
+        }
         let products: TileProducts<panels, tokens> = blockProducts(
             self, activations, first: 0, last: 8, negatedSum: Tile.negatedSum)
         // Written out for both panels, and for both parts of a tile, since a loop over them would not be unrolled.
         if tokens == largestTile && tilePart < largestTile {
-            addScaled(products, to: &sums, 0, TilePart.self, 0, activations)
-            addScaled(products, to: &sums, 0, TilePart.self, tilePart, activations.secondPart)
+            addScaled(products, 0, to: &sums, 0, TilePart.self, 0, activations)
+            addScaled(products, 0, to: &sums, 0, TilePart.self, tilePart, activations.secondPart)
         } else {
-            addScaled(products, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
-            if panels == 2 { addScaled(products, to: &sums, 1, InlineArray<tokens, Void>.self, 0, activations) }
+            addScaled(products, 0, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
+            if panels == 2 { addScaled(products, 0, to: &sums, 1, InlineArray<tokens, Void>.self, 0, activations) }
         }
     }
 
     /// A panel's products with the tokens from `start` on, whose part of the tile is `part`.
     @inline(__always)
     private func addScaled<let panels: Int, let tokens: Int, let few: Int>(
-        _ products: TileProducts<panels, tokens>, to sums: inout TileSums<panels, tokens>, _ panel: Int,
-        _: InlineArray<few, Void>.Type, _ start: Int, _ part: TileBlock
+        _ products: TileProducts<panels, tokens>, _ half: Int, to sums: inout TileSums<panels, tokens>, _ panel: Int,
+        _: InlineArray<few, Void>.Type, _ start: Int, _ part: TileRecords
     ) {
-        let scale = shiftedScale(panel, 0)
+        let record = record + panel * recordStride
+        let scale = Format.Scales.scale(record, index, half)
+        if Format.Scales.isSuper {
+            for token in 0..<few {
+                let both = addToBits(scale, broadcast(part.int(Tile.exponent, token)))
+                sums[panel][start + token] = multiplyAdd(
+                    floats(products[panel][start + token]), both, sums[panel][start + token])
+            }
+            return
+        }
+        let shifted = Format.unshifted(scale)
         for token in 0..<few {
-            let both = multiply(scale, broadcast(part.float(Tile.scale, token)))
+            let both = multiply(shifted, broadcast(part.float(Tile.scale, token)))
             sums[panel][start + token] = multiplyAdd(
                 floats(products[panel][start + token]), both, sums[panel][start + token])
         }
         if Format.zeroShift < 0 {
-            let minimum = Format.Scales.minimum(record + panel * recordStride, index, 0)
+            let minimum = Format.Scales.minimum(record)
             for token in 0..<few {
                 let sum = broadcast(part.float(Tile.scaledSum, token))
                 sums[panel][start + token] = subtractProduct(minimum, sum, from: sums[panel][start + token])
             }
         }
     }
+}
 
-    /// One panel of a type with a scale for each 16 columns, by `few` tokens of the tile from `start` on: both halves
-    /// are scaled and added before the activations' scale. A third set of accumulators is live here, so that a tile
-    /// of twelve tokens is taken as two of six, which fit in 32 registers.
+/// What the eight blocks of a super-block have in common: scales, minima and the activations' scale.
+struct SuperBlock<Format: PackedFormat> {
+    /// The first panel's record of scales, and how far on the next one's lies.
+    let record: UnsafeRawPointer
+    let recordStride: Int
+    /// [panels, tokens, lanes]. In memory, since integer and float sums of a block leave no registers for them.
+    let totals: UnsafeMutableRawPointer
+
+    /// totals += (scale * sums - minimum * (minima * sums of activations)) * the activations' scale.
     @inline(__always)
-    func addHalves<let panels: Int, let tokens: Int, let few: Int>(
-        to sums: inout TileSums<panels, tokens>, _: InlineArray<few, Void>.Type, _ start: Int, _ part: TileBlock
-    ) {
-        // Written out for both halves, since a loop over them would not be unrolled.
-        let first: TileProducts<1, few> = blockProducts(
-            self, part, first: 0, last: 4, negatedSum: Tile.negatedHalfSum(0))
-        let firstScale = shiftedScale(0, 0)
-        var scaled = InlineArray<few, FloatVector>(repeating: broadcast(Float(0)))
-        for token in 0..<few { scaled[token] = multiply(floats(first[0][token]), firstScale) }
-        let second: TileProducts<1, few> = blockProducts(
-            self, part, first: 4, last: 8, negatedSum: Tile.negatedHalfSum(1))
-        let secondScale = shiftedScale(0, 1)
-        for token in 0..<few { scaled[token] = multiplyAdd(floats(second[0][token]), secondScale, scaled[token]) }
-        if Format.zeroShift < 0 {
-            subtractMinimum(&scaled, 0, part)
-            subtractMinimum(&scaled, 1, part)
-        }
-        for token in 0..<few {
-            let scale = broadcast(part.float(Tile.scale, token))
-            sums[0][start + token] = multiplyAdd(scaled[token], scale, sums[0][start + token])
+    func add<let panels: Int, let tokens: Int>(_ sums: TileSums<panels, tokens>, _ activations: TileRecords) {
+        if tokens == largestTile && tilePart < largestTile {
+            add(sums, 0, TilePart.self, 0, activations)
+            add(sums, 0, TilePart.self, tilePart, activations.secondPart)
+        } else {
+            add(sums, 0, InlineArray<tokens, Void>.self, 0, activations)
+            if panels == 2 { add(sums, 1, InlineArray<tokens, Void>.self, 0, activations) }
         }
     }
 
     @inline(__always)
-    private func subtractMinimum<let few: Int>(
-        _ scaled: inout InlineArray<few, FloatVector>, _ half: Int, _ activations: TileBlock
+    private func add<let panels: Int, let tokens: Int, let few: Int>(
+        _ sums: TileSums<panels, tokens>, _ panel: Int, _: InlineArray<few, Void>.Type, _ start: Int,
+        _ part: TileRecords
     ) {
-        // Takes back what the sums are multiplied by; a power of two, so exact.
-        let minimum = multiply(
-            Format.Scales.minimum(record, index, half), broadcast(zeroIs128 ? Float(1.0 / 128) : Float(1)))
-        for token in 0..<few {
-            let negated = Float(activations.int(Tile.negatedHalfSum(half), token))
-            scaled[token] = multiplyAdd(minimum, broadcast(negated), scaled[token])
+        let totals = totals + (panel * tokens + start) * vectorBytes
+        let record = record + panel * recordStride
+        let scale = Format.unshifted(Format.Scales.superScale(record))
+        if Format.Scales.minimumPairs == 0 {
+            for token in 0..<few {
+                let both = multiply(scale, broadcast(part.float(Tile.superScale, token)))
+                let total = totals + token * vectorBytes
+                storeFloats(multiplyAdd(sums[panel][start + token], both, loadFloats(total)), total)
+            }
+            return
         }
-    }
-
-    /// The scale of codes that were moved to the left.
-    @inline(__always) private func shiftedScale(_ panel: Int, _ half: Int) -> FloatVector {
-        let scale = Format.Scales.scale(record + panel * recordStride, index, half)
-        return Format.shift == 0 ? scale : multiply(scale, broadcast(1 / Float(1 &<< Format.shift)))
+        let minimum = Format.Scales.superMinimum(record)
+        let field = Format.Scales.halves ? Tile.halfSums : Tile.sums
+        var minima = InlineArray<8, IntVector>(repeating: broadcast(Int32(0)))
+        for pair in 0..<Format.Scales.minimumPairs { minima[pair] = Format.Scales.minimumPair(record, pair) }
+        for token in 0..<few {
+            var product = broadcast(Int32(0))
+            for pair in 0..<Format.Scales.minimumPairs {
+                product = addPairs(minima[pair], broadcast(part.int(field + 4 * pair, token)), to: product)
+            }
+            let value = subtractProduct(
+                floats(product), minimum, from: multiply(sums[panel][start + token], scale))
+            let total = totals + token * vectorBytes
+            storeFloats(multiplyAdd(value, broadcast(part.float(Tile.superScale, token)), loadFloats(total)), total)
+        }
     }
 }

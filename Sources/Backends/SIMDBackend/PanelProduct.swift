@@ -11,12 +11,20 @@ struct PanelProduct: FormatOperation {
     var tile: UnsafeRawPointer
     var tokens: Int
     var isFirst: Bool
-    /// The panels' spread records of scales, [chunks, panelsTogether, spreadBytes], and whether they are still to be made.
-    var spread: UnsafeMutableRawPointer
+    /// Memory for super-blocks' totals; then the panels' spread records of scales, [chunks, panelsTogether, spreadBytes],
+    /// and whether they are still to be made.
+    var memory: UnsafeMutableRawPointer
     var spreads: Bool
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
     var rows: Int
+
+    /// Bytes of `memory` that a format needs for a weight of `blocks` blocks.
+    @inline(__always) static func memoryBytes<Format: PackedFormat>(_: Format.Type, blocks: Int) -> Int {
+        if !Format.Scales.isSuper { return 0 }
+        return totalBytes + (Format.Scales.isSpread ? blocks / 8 * panelsTogether * spreadBytes : 0)
+    }
+    private static let totalBytes = largestTile * vectorBytes
 
     @inline(__always) func run<Format: PackedFormat>(_: Format.Type) {
         if tokens == largestTile && rows == 2 * lanes && panelsTogether == 2 && !isFirst && !Format.Scales.halves {
@@ -24,6 +32,11 @@ struct PanelProduct: FormatOperation {
             return multiply(Format.self, InlineArray<2, Void>.self, TilePart.self, 0, from: tilePart)
         }
         for panel in 0..<(rows + lanes - 1) / lanes {
+            if Format.Scales.halves && tokens == largestTile && tilePart < largestTile {
+                multiply(Format.self, InlineArray<1, Void>.self, TilePart.self, panel, from: 0)
+                multiply(Format.self, InlineArray<1, Void>.self, TilePart.self, panel, from: tilePart)
+                continue
+            }
             switch tokens {
             case 1: multiply(Format.self, InlineArray<1, Void>.self, InlineArray<1, Void>.self, panel, from: 0)
             case 2: multiply(Format.self, InlineArray<1, Void>.self, InlineArray<2, Void>.self, panel, from: 0)
@@ -42,28 +55,48 @@ struct PanelProduct: FormatOperation {
     ) {
         var sums = TileSums<count, taken>(repeating: InlineArray(repeating: broadcast(Float(0))))
         var chunk = panels + firstPanel * weight.panelBytes
-        var activations = TileBlock(
-            records: tile + firstToken * weight.blocks * Tile.bytesPerToken,
-            span: taken == largestTile ? weight.blocks * Tile.blockBytes(tilePart) : Tile.blockBytes(tilePart))
+        let tokenBytes = Tile.tokenBytes(blocks: weight.blocks, Format.Scales.isSuper ? .superBlocks : .blocks)
+        let hasParts = taken == largestTile
+        var activations = TileRecords(
+            records: tile + firstToken * tokenBytes,
+            span: hasParts ? tokenBytes * tilePart : Tile.blockBytes(tilePart), stride: Tile.blockRecordBytes)
         var remaining = weight.blocks
-        var spread = spread + firstPanel * spreadBytes
+        var spread = memory + PanelProduct.totalBytes + firstPanel * spreadBytes
+        if Format.Scales.isSuper {
+            for index in 0..<count * taken { storeFloats(broadcast(Float(0)), memory + index * vectorBytes) }
+        }
+        let asks = count == 1 && isFirst && firstToken == 0
         let isFar = lanes == 16 && taken < largestTile && Format.Codes.bits < 8 && Prefetch.sparesFirstCache
         while remaining > 0 {
             if Format.Scales.isSpread && spreads && firstToken == 0 {
                 spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
             }
-            for index in 0..<min(remaining, Format.chunkBlocks) {
-                let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
-                if isFirst { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
-                if !Format.Scales.halves {
-                    block.addProducts(to: &sums, activations)
-                } else if taken == largestTile && tilePart < largestTile {
-                    block.addHalves(to: &sums, TilePart.self, 0, activations)
-                    block.addHalves(to: &sums, TilePart.self, tilePart, activations.secondPart)
-                } else {
-                    block.addHalves(to: &sums, InlineArray<taken, Void>.self, 0, activations)
+            if Format.Scales.isSuper {
+                var blockSums = TileSums<count, taken>(repeating: InlineArray(repeating: broadcast(Float(0))))
+                for index in 0..<8 {
+                    let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
+                    if asks && taken > 1 { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
+                    block.addProducts(to: &blockSums, activations)
+                    if asks && taken == 1 { block.prefetch(countingScales: true, isFar: isFar) }
+                    activations.records += Tile.blockBytes(Tile.part(of: taken))
                 }
-                activations.records += Tile.blockBytes(Tile.part(of: taken))
+                let common = SuperBlock<Format>(
+                    record: Format.Scales.isSpread ? UnsafeRawPointer(spread) : chunk + Format.chunkCodeBytes,
+                    recordStride: Format.Scales.isSpread ? spreadBytes : weight.panelBytes, totals: memory)
+                common.add(
+                    blockSums,
+                    TileRecords(
+                        records: activations.records,
+                        span: hasParts ? activations.span : Tile.superRecordBytes * tilePart,
+                        stride: Tile.superRecordBytes))
+                activations.records += Tile.superRecordBytes * Tile.part(of: taken)
+            } else {
+                for index in 0..<min(remaining, Format.chunkBlocks) {
+                    let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
+                    if asks { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
+                    block.addProducts(to: &sums, activations)
+                    activations.records += Tile.blockBytes(Tile.part(of: taken))
+                }
             }
             chunk += Format.chunkBytes
             if Format.Scales.isSpread { spread += panelsTogether * spreadBytes }
@@ -72,6 +105,9 @@ struct PanelProduct: FormatOperation {
         for panel in 0..<count {
             let row = (firstPanel + panel) * lanes
             for token in 0..<taken {
+                if Format.Scales.isSuper {
+                    sums[panel][token] = loadFloats(memory + (panel * taken + token) * vectorBytes)
+                }
                 let target = output + (firstToken + token) * outputStride + row
                 if rows - row >= lanes {
                     storeFloats(sums[panel][token], target)

@@ -28,7 +28,7 @@ extension PackedFormat {
 
 @inline(__always)
 func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
+    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     for panel in 0..<panels {
@@ -39,7 +39,7 @@ func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
 
 @inline(__always)
 private func panelProducts<Format: PackedFormat, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
+    _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
 ) -> InlineArray<tokens, IntVector> {
     var sums = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
     let ones = _mm256_set1_epi16(1)
@@ -74,7 +74,7 @@ private func panelProducts<Format: PackedFormat, let tokens: Int>(
 /// As many groups as fit in 16-bit sums.
 @inline(__always)
 private func addStretch<Format: PackedFormat, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ panel: Int, _ sums: inout InlineArray<tokens, IntVector>, _ activations: TileBlock,
+    _ block: PanelBlock<Format>, _ panel: Int, _ sums: inout InlineArray<tokens, IntVector>, _ activations: TileRecords,
     _ first: Int, _ count: Int
 ) {
     var pairs = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
@@ -89,7 +89,7 @@ private func addStretch<Format: PackedFormat, let tokens: Int>(
 }
 
 /// Four activations of a token in every lane.
-@inline(__always) func fourColumns(_ activations: TileBlock, _ token: Int, _ group: Int) -> IntVector {
+@inline(__always) func fourColumns(_ activations: TileRecords, _ token: Int, _ group: Int) -> IntVector {
     broadcast(activations.int(4 * group, token))
 }
 

@@ -92,6 +92,9 @@ let lanes = 8
     _mm256_storeu_si256(destination.assumingMemoryBound(to: __m256i_u.self), value)
 }
 @inline(__always) func add(_ a: IntVector, _ b: IntVector) -> IntVector { _mm256_add_epi32(a, b) }
+@inline(__always) func addPairs(_ a: IntVector, _ b: IntVector, to sum: IntVector) -> IntVector {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+}
 @inline(__always) func and(_ a: IntVector, _ b: IntVector) -> IntVector { _mm256_and_si256(a, b) }
 @inline(__always) func or(_ a: IntVector, _ b: IntVector) -> IntVector { _mm256_or_si256(a, b) }
 @inline(__always) func shiftRight(_ a: IntVector, _ count: Int) -> IntVector {
@@ -105,6 +108,9 @@ let lanes = 8
 }
 @inline(__always) func addExponent(_ value: FloatVector, _ exponent: IntVector) -> FloatVector {
     _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), _mm256_slli_epi32(exponent, 23)))
+}
+@inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), bits))
 }
 @inline(__always) func floats(_ a: IntVector) -> FloatVector { _mm256_cvtepi32_ps(a) }
 @inline(__always) func ints(_ a: FloatVector) -> IntVector { _mm256_cvtps_epi32(a) }

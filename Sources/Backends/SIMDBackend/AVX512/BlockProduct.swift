@@ -18,7 +18,7 @@ typealias TilePart = InlineArray<6, Void>
 /// For each panel and each token of a tile, sum over `groups` of (code - zero) * activation in each row's lane.
 @inline(__always)
 func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
+    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     if Format.zeroShift >= 0 {
@@ -43,7 +43,7 @@ func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
 
 @inline(__always)
 private func addGroup<Format: PackedFormat, let panels: Int, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ sums: inout TileProducts<panels, tokens>, _ activations: TileBlock, _ group: Int
+    _ block: PanelBlock<Format>, _ sums: inout TileProducts<panels, tokens>, _ activations: TileRecords, _ group: Int
 ) {
     var weights = InlineArray<panels, IntVector>(repeating: broadcast(Int32(0)))
     for panel in 0..<panels { weights[panel] = block.group(panel, group) }

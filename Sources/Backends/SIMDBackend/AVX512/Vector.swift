@@ -87,6 +87,10 @@ let lanes = 16
     _mm512_storeu_si512(destination, value)
 }
 @inline(__always) func add(_ a: IntVector, _ b: IntVector) -> IntVector { _mm512_add_epi32(a, b) }
+/// sum + both products of the 16-bit integers in each lane.
+@inline(__always) func addPairs(_ a: IntVector, _ b: IntVector, to sum: IntVector) -> IntVector {
+    _mm512_dpwssd_epi32(sum, a, b)
+}
 @inline(__always) func and(_ a: IntVector, _ b: IntVector) -> IntVector { _mm512_and_si512(a, b) }
 @inline(__always) func or(_ a: IntVector, _ b: IntVector) -> IntVector { _mm512_or_si512(a, b) }
 /// Shifts in 16-bit lanes; the callers mask away what crosses a byte.
@@ -101,6 +105,10 @@ let lanes = 16
 }
 @inline(__always) func addExponent(_ value: FloatVector, _ exponent: IntVector) -> FloatVector {
     _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), _mm512_slli_epi32(exponent, 23)))
+}
+/// The float whose bits are that many more: with a number in the place of exponents, times a power of two.
+@inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
+    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), bits))
 }
 @inline(__always) func floats(_ a: IntVector) -> FloatVector { _mm512_cvtepi32_ps(a) }
 /// Rounded to nearest even.

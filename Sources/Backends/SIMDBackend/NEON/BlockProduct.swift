@@ -19,7 +19,7 @@ typealias TilePart = InlineArray<4, Void>
 
 @inline(__always)
 func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ activations: TileBlock, first: Int, last: Int, negatedSum: Int
+    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     let isWide = Format.Codes.bits == 8 || Format.usesTable

@@ -87,6 +87,9 @@ let lanes = 4
     destination.storeBytes(of: value, as: IntVector.self)
 }
 @inline(__always) func add(_ a: IntVector, _ b: IntVector) -> IntVector { a &+ b }
+@inline(__always) func addPairs(_ a: IntVector, _ b: IntVector, to sum: IntVector) -> IntVector {
+    sum &+ ((a &<< 16) &>> 16) &* ((b &<< 16) &>> 16) &+ (a &>> 16) &* (b &>> 16)
+}
 @inline(__always) func and(_ a: IntVector, _ b: IntVector) -> IntVector { a & b }
 @inline(__always) func or(_ a: IntVector, _ b: IntVector) -> IntVector { a | b }
 @inline(__always) func shiftRight(_ a: IntVector, _ count: Int) -> IntVector {
@@ -100,6 +103,9 @@ let lanes = 4
 }
 @inline(__always) func addExponent(_ value: FloatVector, _ exponent: IntVector) -> FloatVector {
     unsafeBitCast(unsafeBitCast(value, to: IntVector.self) &+ (exponent &<< 23), to: FloatVector.self)
+}
+@inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
+    unsafeBitCast(unsafeBitCast(value, to: IntVector.self) &+ bits, to: FloatVector.self)
 }
 @inline(__always) func floats(_ a: IntVector) -> FloatVector { vcvtq_f32_s32(a) }
 @inline(__always) func ints(_ a: FloatVector) -> IntVector { vcvtnq_s32_f32(a) }
