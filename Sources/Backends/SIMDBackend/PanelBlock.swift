@@ -60,8 +60,7 @@ struct PanelBlock<Format: PackedFormat> {
         to sums: inout TileSums<panels, tokens>, _ activations: TileRecords
     ) {
         if Format.Scales.halves {
-            // One after the other, so that no third set of accumulators is live. Such types take parts of a tile, and
-            // one panel: unpacking codes of 6 bits takes the registers that a second one would need.
+            // One after the other, so that no third set of accumulators is live.
             let first: TileProducts<panels, tokens> = blockProducts(
                 self, activations, first: 0, last: 4, negatedSum: Tile.negatedHalfSum(0))
             addScaled(first, 0, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)

@@ -32,6 +32,7 @@ struct PanelProduct: FormatOperation {
             return multiply(Format.self, InlineArray<2, Void>.self, TilePart.self, 0, from: tilePart)
         }
         for panel in 0..<(rows + lanes - 1) / lanes {
+            // Unpacking codes takes the registers that all of a tile, or a second panel, would need.
             if Format.Scales.halves && tokens == largestTile && tilePart < largestTile {
                 multiply(Format.self, InlineArray<1, Void>.self, TilePart.self, panel, from: 0)
                 multiply(Format.self, InlineArray<1, Void>.self, TilePart.self, panel, from: tilePart)
@@ -73,6 +74,9 @@ struct PanelProduct: FormatOperation {
             }
             if Format.Scales.isSuper {
                 var blockSums = TileSums<count, taken>(repeating: InlineArray(repeating: broadcast(Float(0))))
+                // A lone token asks for memory behind its products: before them, which take few instructions here, requests
+                // come too fast for Zen 4 (0.97 of the speed). In front of several tokens' products, which the compiler
+                // would else move behind the branch, and out of registers.
                 for index in 0..<8 {
                     let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
                     if asks && taken > 1 { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
