@@ -14,8 +14,8 @@
 import CCabochonBackend
 
 enum Tile {
-    /// A block's record: 32 signed bytes; minus their sum, times 128 where zeroIs128 (a weight's zero point times the sum
-    /// starts the integer accumulator).
+    /// A block's record: 32 signed bytes; minus their sum, times 128 where zeroIs128 (a weight's zero point times the
+    /// sum starts the integer accumulator).
     static let blockRecordBytes = 48
     static let negatedSum = 32
     /// Then for blocks of 32 the scale, and scale * sum (a weight's minimum takes that).

@@ -2,8 +2,8 @@
 //
 // Exact integer sums, then for a type with scales of its own for each block one product of scales and one fused add
 // into the float accumulator of each (row, token). In a super-block a block's sums are multiplied by its integer scale
-// and a power of two, and what eight blocks have in common, minima included, follows once (SuperBlock). That order is the same for
-// every number of panels and tokens, which is why a token alone and a token in a batch get the same bits.
+// and a power of two, and what eight blocks have in common, minima included, follows once (SuperBlock). That order is
+// the same for every number of panels and tokens, which is why a token alone and a token in a batch get the same bits.
 import SIMDIntrinsics
 
 /// Bytes ahead of the first products with a panel that memory is asked for. The processor's own prefetcher
