@@ -25,6 +25,12 @@ private func reduced(_ x: FloatVector) -> (exponent: IntVector, part: FloatVecto
     return (exponent, multiplyAdd(multiply(series, rest), rest, rest))
 }
 
+/// value * 2^exponent, where both are normal numbers.
+@inline(__always)
+private func addExponent(_ value: FloatVector, _ exponent: IntVector) -> FloatVector {
+    addToBits(value, shiftLanesLeft(exponent, 23))
+}
+
 /// e^x for |x| <= 87.
 @inline(__always)
 private func boundedExponential(_ x: FloatVector) -> FloatVector {

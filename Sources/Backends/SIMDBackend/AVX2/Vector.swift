@@ -106,9 +106,6 @@ let lanes = 8
 @inline(__always) func shiftLanesLeft(_ a: IntVector, _ count: Int) -> IntVector {
     _mm256_slli_epi32(a, Int32(truncatingIfNeeded: count))
 }
-@inline(__always) func addExponent(_ value: FloatVector, _ exponent: IntVector) -> FloatVector {
-    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), _mm256_slli_epi32(exponent, 23)))
-}
 @inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
     _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), bits))
 }

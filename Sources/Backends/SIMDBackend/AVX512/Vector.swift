@@ -103,9 +103,6 @@ let lanes = 16
 @inline(__always) func shiftLanesLeft(_ a: IntVector, _ count: Int) -> IntVector {
     _mm512_slli_epi32(a, UInt32(truncatingIfNeeded: count))
 }
-@inline(__always) func addExponent(_ value: FloatVector, _ exponent: IntVector) -> FloatVector {
-    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), _mm512_slli_epi32(exponent, 23)))
-}
 /// The float whose bits are that many more: with a number in the place of exponents, times a power of two.
 @inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
     _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), bits))

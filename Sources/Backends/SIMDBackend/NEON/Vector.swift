@@ -101,9 +101,6 @@ let lanes = 4
 @inline(__always) func shiftLanesLeft(_ a: IntVector, _ count: Int) -> IntVector {
     a &<< Int32(truncatingIfNeeded: count)
 }
-@inline(__always) func addExponent(_ value: FloatVector, _ exponent: IntVector) -> FloatVector {
-    unsafeBitCast(unsafeBitCast(value, to: IntVector.self) &+ (exponent &<< 23), to: FloatVector.self)
-}
 @inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
     unsafeBitCast(unsafeBitCast(value, to: IntVector.self) &+ bits, to: FloatVector.self)
 }
