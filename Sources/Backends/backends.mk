@@ -8,6 +8,7 @@ CLANG ?= clang
 simd_directory := Sources/Backends/SIMDBackend
 simd_shared := $(wildcard $(simd_directory)/*.swift)
 simd_widened := $(wildcard $(simd_directory)/WithoutBrainFloats/*.swift)
+simd_dotted := $(wildcard $(simd_directory)/WithDotProducts/*.swift)
 simd_headers := $(wildcard $(simd_directory)/Intrinsics/*) Include/cabochon/backend.h Include/module.modulemap
 simd_output := $(BUILD)/lib/cabochon
 simd_objects := $(BUILD)/backends
@@ -37,7 +38,7 @@ else
 backends: $(simd_output)/libcabochon-neon.so
 endif
 
-$(simd_objects)/avx512.o: $(simd_shared) $(wildcard $(simd_directory)/AVX512/*.swift) $(simd_headers)
+$(simd_objects)/avx512.o: $(simd_shared) $(simd_dotted) $(wildcard $(simd_directory)/AVX512/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx512_flags) -module-name avx512 -emit-object $(filter %.swift,$^) -o $@
 
@@ -45,7 +46,7 @@ $(simd_objects)/avx2.o: $(simd_shared) $(simd_widened) $(wildcard $(simd_directo
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx2_flags) -module-name avx2 -emit-object $(filter %.swift,$^) -o $@
 
-$(simd_objects)/neon.o: $(simd_shared) $(simd_widened) $(wildcard $(simd_directory)/NEON/*.swift) $(simd_headers)
+$(simd_objects)/neon.o: $(simd_shared) $(simd_widened) $(simd_dotted) $(wildcard $(simd_directory)/NEON/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_neon_flags) -module-name neon -emit-object $(filter %.swift,$^) -o $@
 

@@ -96,6 +96,10 @@ typedef struct check_weight {
 
 /* Random blocks with sane scales, `padding` bytes between the rows. Frozen. */
 check_weight check_random_weight(uint32_t type, uint64_t rows, uint64_t columns, uint64_t padding);
+/* Rows of a quantised type that are all least or all greatest codes, with least and greatest scales: what integer sums
+ * overflow with, if anything. Frozen. */
+#define CHECK_EXTREME_ROWS 16
+check_weight check_extreme_weight(uint32_t type, uint64_t columns);
 /* Has the backend prepare it, where it can. */
 void check_prepare(check_weight *weight);
 void check_release(check_weight *weight);

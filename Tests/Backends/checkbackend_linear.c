@@ -221,6 +221,29 @@ static void check_shapes(bool gated, uint32_t type, uint64_t rows, uint64_t colu
     check_end();
 }
 
+/* Activations of one magnitude in a block, so that all their bytes are 127 or -127, by weights at their limits: blocks
+ * alike, or halved once, twice, three times; signs alike, or so that one pair or every second column adds up. */
+static void check_extremes(uint32_t type) {
+    enum { TOKENS = 8 };
+    uint64_t columns = 512;
+    linear_case given = {.count = 1};
+    check_begin("linear %s, codes and activations at their limits", check_type_name(type));
+    given.weights[0] = check_extreme_weight(type, columns);
+    given.input = check_output(TOKENS, columns, columns);
+    for (uint64_t t = 0; t < TOKENS; t++) {
+        for (uint64_t c = 0; c < columns; c++) {
+            float magnitude = t < 5 ? 1 : 1 / (float)(1 << c / 32 % 4);
+            bool is_negative = t == 1 || (t == 2 && c & 2) || (t == 3 && c & 1) || (t == 4 && c & 16) || t == 6;
+            given.input.values[t * columns + c] = is_negative ? -magnitude : magnitude;
+        }
+    }
+    check_freeze(given.input.values);
+    check_prepare(&given.weights[0]);
+    check_case(&given, 0);
+    check_release(&given.weights[0]);
+    check_end();
+}
+
 static void check_all(bool gated) {
     static const uint64_t all_rows[] = {1, 15, 17, 33, 300}, all_columns[] = {7, 32, 33, 96, 256, 640, 768};
     static const uint64_t all_tokens[] = {1, 2, 3, 7, 8, 17, 65};
@@ -245,6 +268,7 @@ static void check_all(bool gated) {
         static const uint64_t group_tokens[] = {1, 2, 7, 32, 55};
         for (uint32_t n = 0; n < 5 && is_float; n++)
             check_shapes(gated, check_type(t), n % 2 ? 35 : 288, n % 3 ? 1280 : 2304, group_tokens[n], number++);
+        if (!gated && !is_float) check_extremes(check_type(t));
         /* Longer than what a backend may hold of a row at once. */
         uint64_t columns = is_float ? 5123 : 5120;
         for (uint32_t n = 0; n < 2; n++) check_shapes(gated, check_type(t), 17, columns, n == 0 ? 1 : 17, number++);

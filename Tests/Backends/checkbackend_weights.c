@@ -10,17 +10,18 @@ typedef struct block_layout {
     const char *name;
     uint16_t columns, bytes;
     int16_t scale, second_scale; /* offsets; -1: none */
+    uint16_t integers, integer_bytes; /* offset and size of its parts' integer scales */
 } block_layout;
 
 static const block_layout layouts[CHECK_TYPE_COUNT] = {
-    {CABOCHON_TYPE_F32, "F32", 1, 4, -1, -1},          {CABOCHON_TYPE_F16, "F16", 1, 2, -1, -1},
-    {CABOCHON_TYPE_BF16, "BF16", 1, 2, -1, -1},        {CABOCHON_TYPE_Q4_0, "Q4_0", 32, 18, 0, -1},
-    {CABOCHON_TYPE_Q4_1, "Q4_1", 32, 20, 0, 2},        {CABOCHON_TYPE_Q5_0, "Q5_0", 32, 22, 0, -1},
-    {CABOCHON_TYPE_Q5_1, "Q5_1", 32, 24, 0, 2},        {CABOCHON_TYPE_Q8_0, "Q8_0", 32, 34, 0, -1},
-    {CABOCHON_TYPE_Q2_K, "Q2_K", 256, 84, 80, 82},     {CABOCHON_TYPE_Q3_K, "Q3_K", 256, 110, 108, -1},
-    {CABOCHON_TYPE_Q4_K, "Q4_K", 256, 144, 0, 2},      {CABOCHON_TYPE_Q5_K, "Q5_K", 256, 176, 0, 2},
-    {CABOCHON_TYPE_Q6_K, "Q6_K", 256, 210, 208, -1},   {CABOCHON_TYPE_IQ4_NL, "IQ4_NL", 32, 18, 0, -1},
-    {CABOCHON_TYPE_IQ4_XS, "IQ4_XS", 256, 136, 0, -1},
+    {CABOCHON_TYPE_F32, "F32", 1, 4, -1, -1, 0, 0},           {CABOCHON_TYPE_F16, "F16", 1, 2, -1, -1, 0, 0},
+    {CABOCHON_TYPE_BF16, "BF16", 1, 2, -1, -1, 0, 0},         {CABOCHON_TYPE_Q4_0, "Q4_0", 32, 18, 0, -1, 0, 0},
+    {CABOCHON_TYPE_Q4_1, "Q4_1", 32, 20, 0, 2, 0, 0},         {CABOCHON_TYPE_Q5_0, "Q5_0", 32, 22, 0, -1, 0, 0},
+    {CABOCHON_TYPE_Q5_1, "Q5_1", 32, 24, 0, 2, 0, 0},         {CABOCHON_TYPE_Q8_0, "Q8_0", 32, 34, 0, -1, 0, 0},
+    {CABOCHON_TYPE_Q2_K, "Q2_K", 256, 84, 80, 82, 0, 16},     {CABOCHON_TYPE_Q3_K, "Q3_K", 256, 110, 108, -1, 96, 12},
+    {CABOCHON_TYPE_Q4_K, "Q4_K", 256, 144, 0, 2, 4, 12},      {CABOCHON_TYPE_Q5_K, "Q5_K", 256, 176, 0, 2, 4, 12},
+    {CABOCHON_TYPE_Q6_K, "Q6_K", 256, 210, 208, -1, 192, 16}, {CABOCHON_TYPE_IQ4_NL, "IQ4_NL", 32, 18, 0, -1, 0, 0},
+    {CABOCHON_TYPE_IQ4_XS, "IQ4_XS", 256, 136, 0, -1, 2, 6},
 };
 
 static const block_layout *layout_of(uint32_t type) {
@@ -62,7 +63,17 @@ static void put_block(const block_layout *layout, unsigned char *at) {
     else memcpy(at, &half, sizeof half);
 }
 
-check_weight check_random_weight(uint32_t type, uint64_t rows, uint64_t columns, uint64_t padding) {
+/* Codes and integer scales of one bit pattern each, which the row chooses. */
+static void put_extreme_block(const block_layout *layout, unsigned char *at, uint64_t row) {
+    static const unsigned char patterns[4] = {0x00, 0xff, 0x80, 0x7f};
+    const uint16_t scale = check_float16(0.01f);
+    memset(at, patterns[row % 4], layout->bytes);
+    memset(at + layout->integers, patterns[row / 4 % 4], layout->integer_bytes);
+    memcpy(at + layout->scale, &scale, sizeof scale);
+    if (layout->second_scale >= 0) memcpy(at + layout->second_scale, &scale, sizeof scale);
+}
+
+static check_weight weight_of(uint32_t type, uint64_t rows, uint64_t columns, uint64_t padding, bool is_extreme) {
     const block_layout *layout = layout_of(type);
     uint64_t used = columns / layout->columns * layout->bytes, row_bytes = used + padding;
     unsigned char *data = check_memory((rows - 1) * row_bytes + used);
@@ -75,14 +86,24 @@ check_weight check_random_weight(uint32_t type, uint64_t rows, uint64_t columns,
                          .values = check_floats(rows * columns)};
     for (uint64_t row = 0; row < rows; row++) {
         unsigned char *at = data + row * row_bytes;
-        for (uint64_t column = 0; column < columns; column += layout->columns, at += layout->bytes)
-            put_block(layout, at);
+        for (uint64_t column = 0; column < columns; column += layout->columns, at += layout->bytes) {
+            if (is_extreme) put_extreme_block(layout, at, row);
+            else put_block(layout, at);
+        }
         if (check_host()->dequantize(type, data + row * row_bytes, made.values + row * columns, columns) != 0)
             check_fail("the host's dequantize does not know %s", layout->name);
     }
     check_freeze(data);
     check_freeze(made.values);
     return made;
+}
+
+check_weight check_random_weight(uint32_t type, uint64_t rows, uint64_t columns, uint64_t padding) {
+    return weight_of(type, rows, columns, padding, false);
+}
+
+check_weight check_extreme_weight(uint32_t type, uint64_t columns) {
+    return weight_of(type, CHECK_EXTREME_ROWS, columns, 0, true);
 }
 
 void check_prepare(check_weight *weight) {

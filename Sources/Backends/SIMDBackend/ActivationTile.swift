@@ -14,16 +14,16 @@
 import CCabochonBackend
 
 enum Tile {
-    /// A block's record: 32 signed bytes; minus their sum, times 128 where zeroIs128 (a weight's zero point times the
-    /// sum starts the integer accumulator).
+    /// A block's record: 32 signed bytes; minus their sum, as the instruction set's integer sums start with it
+    /// (startOfSums), times a weight's zero point.
     static let blockRecordBytes = 48
-    static let negatedSum = 32
+    static let sumStart = 32
     /// Then for blocks of 32 the scale, and scale * sum (a weight's minimum takes that).
     static let scale = 36
     static let scaledSum = 40
-    /// For super-blocks the negated sums of the first and of the second 16 bytes; and a power of two, as what is to be
-    /// added to a float's bits. It is never negative, so that zero stays next to zero.
-    @inline(__always) static func negatedHalfSum(_ half: Int) -> Int { 36 + 4 * half }
+    /// For super-blocks the same of the first and of the second 16 bytes; and the exponent of a power of two, moved to
+    /// where the instruction set adds it (SuperSums.exponentPlace). It is never negative, so that zero stays next to zero.
+    @inline(__always) static func halfSumStart(_ half: Int) -> Int { 36 + 4 * half }
     static let exponent = 44
     /// The largest exponent, that of a block with the super-block's own scale.
     static let largestExponent: Int32 = 3
@@ -204,16 +204,18 @@ private func quantizeBlocks<let count: Int>(
         }
     }
     let total = add(sumsOfLanes(firstHalves), sumsOfLanes(secondHalves))
-    let negated = broadcast(Float(zeroIs128 ? -128 : -1))
-    var fields = InlineArray<3, IntVector>(repeating: ints(multiply(total, negated)))
+    var fields = InlineArray<3, IntVector>(repeating: ints(total))
     fields[1] = unsafeBitCast(scales, to: IntVector.self)
     fields[2] = unsafeBitCast(multiply(scales, total), to: IntVector.self)
     withUnsafeBytes(of: &fields) { fields in
         for index in 0..<count {
-            let target = records + index * stride + Tile.negatedSum
-            for field in 0..<3 {
+            let target = records + index * stride
+            let sum = fields.load(fromByteOffset: 4 * index, as: Int32.self)
+            target.storeBytes(
+                of: startOfSums(target, count: 32, sum: sum), toByteOffset: Tile.sumStart, as: Int32.self)
+            for field in 1..<3 {
                 let value = fields.load(fromByteOffset: field * vectorBytes + 4 * index, as: Int32.self)
-                target.storeBytes(of: value, toByteOffset: 4 * field, as: Int32.self)
+                target.storeBytes(of: value, toByteOffset: Tile.sumStart + 4 * field, as: Int32.self)
             }
         }
     }
@@ -265,17 +267,20 @@ private func quantizeSuperBlock(
             storeInts(ints(sumsOfLanes(sums)), halfSums.baseAddress.unsafelyUnwrapped + group * vectorBytes)
         }
     }
-    let negated: Int32 = zeroIs128 ? -128 : -1
     superRecord.storeBytes(
         of: greatest / Float(127 &<< Tile.largestExponent), toByteOffset: Tile.superScale, as: Float.self)
     for block in 0..<8 {
         let record = records + block * stride
         let first = halfSums[2 * block]
         let second = halfSums[2 * block + 1]
-        record.storeBytes(of: negated &* (first &+ second), toByteOffset: Tile.negatedSum, as: Int32.self)
-        record.storeBytes(of: negated &* first, toByteOffset: Tile.negatedHalfSum(0), as: Int32.self)
-        record.storeBytes(of: negated &* second, toByteOffset: Tile.negatedHalfSum(1), as: Int32.self)
-        record.storeBytes(of: exponents[block] &<< 23, toByteOffset: Tile.exponent, as: Int32.self)
+        record.storeBytes(
+            of: startOfSums(record, count: 32, sum: first &+ second), toByteOffset: Tile.sumStart, as: Int32.self)
+        record.storeBytes(
+            of: startOfSums(record, count: 16, sum: first), toByteOffset: Tile.halfSumStart(0), as: Int32.self)
+        record.storeBytes(
+            of: startOfSums(record + 16, count: 16, sum: second), toByteOffset: Tile.halfSumStart(1), as: Int32.self)
+        record.storeBytes(
+            of: exponents[block] &<< SuperSums.exponentPlace, toByteOffset: Tile.exponent, as: Int32.self)
         store((first &+ second) &<< exponents[block], superRecord + Tile.sums + 2 * block)
         store(first &<< exponents[block], superRecord + Tile.halfSums + 4 * block)
         store(second &<< exponents[block], superRecord + Tile.halfSums + 4 * block + 2)

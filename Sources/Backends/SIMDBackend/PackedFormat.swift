@@ -158,10 +158,12 @@ protocol PackedScales {
     static var isSpread: Bool { get }
     /// Unpacks a record into what the functions below then read.
     static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer)
-    /// A block's scale; in a super-block the integer that `superScale` is multiplied by.
-    static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector
+    /// A block's scale where it is alone.
+    static func scale(_ record: UnsafeRawPointer) -> FloatVector
     /// A block's minimum, negated as files have it, where it is alone.
     static func minimum(_ record: UnsafeRawPointer) -> FloatVector
+    /// A block's scale in a super-block: the integer, of at most eight bits, that `superScale` is multiplied by.
+    static func integerScale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector
     static func superScale(_ record: UnsafeRawPointer) -> FloatVector
     /// Pairs of a super-block's integer minima: four of blocks, eight of half blocks, or none.
     static var minimumPairs: Int { get }
@@ -176,7 +178,11 @@ extension PackedScales {
     @inline(__always) static var halves: Bool { false }
     @inline(__always) static var isSpread: Bool { false }
     @inline(__always) static func spread(_ record: UnsafeRawPointer, to spread: UnsafeMutableRawPointer) {}
+    @inline(__always) static func scale(_ record: UnsafeRawPointer) -> FloatVector { loadHalves(record) }
     @inline(__always) static func minimum(_ record: UnsafeRawPointer) -> FloatVector { broadcast(Float(0)) }
+    @inline(__always) static func integerScale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector {
+        broadcast(Int32(0))
+    }
     @inline(__always) static func superScale(_ record: UnsafeRawPointer) -> FloatVector { loadHalves(record) }
     @inline(__always) static var minimumPairs: Int { 0 }
     @inline(__always) static func minimumPair(_ record: UnsafeRawPointer, _ index: Int) -> IntVector {
@@ -193,18 +199,12 @@ let spreadBytes = 5 * vectorBytes
 enum BlockScales: PackedScales {
     @inline(__always) static var blocks: Int { 1 }
     @inline(__always) static var bytesPerRow: Int { 2 }
-    @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        loadHalves(record)
-    }
 }
 
 /// [f16 scale][f16 minimum, negated as the file has it]: Q4_1, Q5_1.
 enum BlockScalesAndMinima: PackedScales {
     @inline(__always) static var blocks: Int { 1 }
     @inline(__always) static var bytesPerRow: Int { 4 }
-    @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        loadHalves(record)
-    }
     @inline(__always) static func minimum(_ record: UnsafeRawPointer) -> FloatVector {
         subtract(broadcast(Float(0)), loadHalves(record + 2 * lanes))
     }
@@ -232,8 +232,8 @@ enum SuperScalesAndMinima: PackedScales {
             storeInts(minima, spread + (3 + half) * vectorBytes)
         }
     }
-    @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        floats(loadBytes(record + (4 + block) * lanes))
+    @inline(__always) static func integerScale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector {
+        loadBytes(record + (4 + block) * lanes)
     }
     @inline(__always) static var minimumPairs: Int { 4 }
     @inline(__always) static func minimumPair(_ record: UnsafeRawPointer, _ index: Int) -> IntVector {
@@ -247,8 +247,8 @@ enum HalfScalesAndMinima: PackedScales {
     @inline(__always) static var blocks: Int { 8 }
     @inline(__always) static var bytesPerRow: Int { 4 + 16 }
     @inline(__always) static var halves: Bool { true }
-    @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
-        floats(and(bytes(record, 2 * block + half), broadcast(Int32(15))))
+    @inline(__always) static func integerScale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector {
+        and(bytes(record, 2 * block + half), broadcast(Int32(15)))
     }
     @inline(__always) static var minimumPairs: Int { 8 }
     @inline(__always) static func minimumPair(_ record: UnsafeRawPointer, _ index: Int) -> IntVector {
@@ -264,7 +264,7 @@ enum HalfScales: PackedScales {
     @inline(__always) static var blocks: Int { 8 }
     @inline(__always) static var bytesPerRow: Int { 2 + 16 }
     @inline(__always) static var halves: Bool { true }
-    @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
+    @inline(__always) static func integerScale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector {
         loadSignedBytes(record + (2 + 2 * block + half) * lanes)
     }
 }
@@ -273,7 +273,7 @@ enum HalfScales: PackedScales {
 enum SuperScales: PackedScales {
     @inline(__always) static var blocks: Int { 8 }
     @inline(__always) static var bytesPerRow: Int { 2 + 8 }
-    @inline(__always) static func scale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> FloatVector {
+    @inline(__always) static func integerScale(_ record: UnsafeRawPointer, _ block: Int, _ half: Int) -> IntVector {
         loadSignedBytes(record + (2 + block) * lanes)
     }
 }

@@ -14,6 +14,7 @@ private let prefetchDistance = 8192
 
 /// Accumulators of a few panels' rows by the tokens of a tile.
 typealias TileSums<let panels: Int, let tokens: Int> = InlineArray<panels, InlineArray<tokens, FloatVector>>
+typealias SuperTileSums<let panels: Int, let tokens: Int> = InlineArray<panels, InlineArray<tokens, SuperSum>>
 typealias TileProducts<let panels: Int, let tokens: Int> = InlineArray<panels, InlineArray<tokens, IntVector>>
 
 /// The same block of 32 columns of neighbouring panels.
@@ -55,50 +56,38 @@ struct PanelBlock<Format: PackedFormat> {
         }
     }
 
+    /// A block's integer scale in a super-block.
+    @inline(__always) func integerScale(_ panel: Int, _ half: Int) -> IntVector {
+        Format.Scales.integerScale(record + panel * recordStride, index, half)
+    }
+
+    /// Adds the products of a block that is alone.
     @inline(__always)
     func addProducts<let panels: Int, let tokens: Int>(
         to sums: inout TileSums<panels, tokens>, _ activations: TileRecords
     ) {
-        if Format.Scales.halves {
-            // One after the other, so that no third set of accumulators is live.
-            let first: TileProducts<panels, tokens> = blockProducts(
-                self, activations, first: 0, last: 4, negatedSum: Tile.negatedHalfSum(0))
-            addScaled(first, 0, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
-            let second: TileProducts<panels, tokens> = blockProducts(
-                self, activations, first: 4, last: 8, negatedSum: Tile.negatedHalfSum(1))
-            return addScaled(second, 1, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
-        }
         let products: TileProducts<panels, tokens> = blockProducts(
-            self, activations, first: 0, last: 8, negatedSum: Tile.negatedSum)
+            self, activations, first: 0, last: 8, start: Tile.sumStart)
         // Written out for both panels, and for both parts of a tile, since a loop over them would not be unrolled.
         if tokens == largestTile && tilePart < largestTile {
-            addScaled(products, 0, to: &sums, 0, TilePart.self, 0, activations)
-            addScaled(products, 0, to: &sums, 0, TilePart.self, tilePart, activations.secondPart)
+            addScaled(products, to: &sums, 0, TilePart.self, 0, activations)
+            addScaled(products, to: &sums, 0, TilePart.self, tilePart, activations.secondPart)
         } else {
-            addScaled(products, 0, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
-            if panels == 2 { addScaled(products, 0, to: &sums, 1, InlineArray<tokens, Void>.self, 0, activations) }
+            addScaled(products, to: &sums, 0, InlineArray<tokens, Void>.self, 0, activations)
+            if panels == 2 { addScaled(products, to: &sums, 1, InlineArray<tokens, Void>.self, 0, activations) }
         }
     }
 
     /// A panel's products with the tokens from `start` on, whose part of the tile is `part`.
     @inline(__always)
     private func addScaled<let panels: Int, let tokens: Int, let few: Int>(
-        _ products: TileProducts<panels, tokens>, _ half: Int, to sums: inout TileSums<panels, tokens>, _ panel: Int,
+        _ products: TileProducts<panels, tokens>, to sums: inout TileSums<panels, tokens>, _ panel: Int,
         _: InlineArray<few, Void>.Type, _ start: Int, _ part: TileRecords
     ) {
         let record = record + panel * recordStride
-        let scale = Format.Scales.scale(record, index, half)
-        if Format.Scales.isSuper {
-            for token in 0..<few {
-                let both = addToBits(scale, broadcast(part.int(Tile.exponent, token)))
-                sums[panel][start + token] = multiplyAdd(
-                    floats(products[panel][start + token]), both, sums[panel][start + token])
-            }
-            return
-        }
-        let shifted = Format.unshifted(scale)
+        let scale = Format.unshifted(Format.Scales.scale(record))
         for token in 0..<few {
-            let both = multiply(shifted, broadcast(part.float(Tile.scale, token)))
+            let both = multiply(scale, broadcast(part.float(Tile.scale, token)))
             sums[panel][start + token] = multiplyAdd(
                 floats(products[panel][start + token]), both, sums[panel][start + token])
         }
@@ -122,7 +111,7 @@ struct SuperBlock<Format: PackedFormat> {
 
     /// totals += (scale * sums - minimum * (minima * sums of activations)) * the activations' scale.
     @inline(__always)
-    func add<let panels: Int, let tokens: Int>(_ sums: TileSums<panels, tokens>, _ activations: TileRecords) {
+    func add<let panels: Int, let tokens: Int>(_ sums: SuperTileSums<panels, tokens>, _ activations: TileRecords) {
         if tokens == largestTile && tilePart < largestTile {
             add(sums, 0, TilePart.self, 0, activations)
             add(sums, 0, TilePart.self, tilePart, activations.secondPart)
@@ -134,7 +123,7 @@ struct SuperBlock<Format: PackedFormat> {
 
     @inline(__always)
     private func add<let panels: Int, let tokens: Int, let few: Int>(
-        _ sums: TileSums<panels, tokens>, _ panel: Int, _: InlineArray<few, Void>.Type, _ start: Int,
+        _ sums: SuperTileSums<panels, tokens>, _ panel: Int, _: InlineArray<few, Void>.Type, _ start: Int,
         _ part: TileRecords
     ) {
         let totals = totals + (panel * tokens + start) * vectorBytes
@@ -144,7 +133,7 @@ struct SuperBlock<Format: PackedFormat> {
             for token in 0..<few {
                 let both = multiply(scale, broadcast(part.float(Tile.superScale, token)))
                 let total = totals + token * vectorBytes
-                storeFloats(multiplyAdd(sums[panel][start + token], both, loadFloats(total)), total)
+                storeFloats(multiplyAdd(SuperSums.floats(sums[panel][start + token]), both, loadFloats(total)), total)
             }
             return
         }
@@ -158,7 +147,7 @@ struct SuperBlock<Format: PackedFormat> {
                 product = addPairs(minima[pair], broadcast(part.int(field + 4 * pair, token)), to: product)
             }
             let value = subtractProduct(
-                floats(product), minimum, from: multiply(sums[panel][start + token], scale))
+                floats(product), minimum, from: multiply(SuperSums.floats(sums[panel][start + token]), scale))
             let total = totals + token * vectorBytes
             storeFloats(multiplyAdd(value, broadcast(part.float(Tile.superScale, token)), loadFloats(total)), total)
         }

@@ -73,14 +73,14 @@ struct PanelProduct: FormatOperation {
                 spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
             }
             if Format.Scales.isSuper {
-                var blockSums = TileSums<count, taken>(repeating: InlineArray(repeating: broadcast(Float(0))))
+                var blockSums = SuperTileSums<count, taken>(repeating: InlineArray(repeating: SuperSums.zero))
                 // A lone token asks for memory behind its products: before them, which take few instructions here, requests
                 // come too fast for Zen 4 (0.97 of the speed). In front of several tokens' products, which the compiler
                 // would else move behind the branch, and out of registers.
                 for index in 0..<8 {
                     let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
                     if asks && taken > 1 { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
-                    block.addProducts(to: &blockSums, activations)
+                    block.addSuperProducts(to: &blockSums, activations)
                     if asks && taken == 1 { block.prefetch(countingScales: true, isFar: isFar) }
                     activations.records += Tile.blockBytes(Tile.part(of: taken))
                 }

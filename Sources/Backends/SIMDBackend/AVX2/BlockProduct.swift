@@ -1,9 +1,12 @@
 // Integer products of a block on AVX2, exact as on AVX-512.
 //
-// There is no instruction from bytes to 32 bits; pairs of products add up to 16 bits first, and
-// those must not saturate. Codes of 2 to 6 bits leave room for 8, 4 or 2 groups before the 16-bit
-// sums are widened. Codes of 8 bits are taken as signed values: their magnitude, at most 128, by
-// the activation with the code's sign, at most 127, stays below 32,768 for a pair.
+// There is no instruction from bytes to 32 bits: products of bytes add up to 16 bits in pairs, and those are widened by a
+// multiplication, which takes a block's integer scale along. A pair of products must not saturate, which those with
+// codes of 2 to 6 bits never do, nor may their sum. It starts with minus the zero point times all activations, so that
+// each step exchanges -zero * activation for (code - zero) * activation, of which neither is larger than 127 * zero.
+//
+// Codes of 8 bits are taken as signed values: their magnitude, at most 128, by the activation with the code's sign,
+// at most 127, stays below 32,768 for a pair.
 import SIMDIntrinsics
 
 /// Sums of pairs need room in 16 bits: codes stay small.
@@ -11,81 +14,112 @@ let zeroIs128 = false
 
 /// Panels that take a tile together: there are no registers for a second.
 let panelsTogether = 1
-/// Tokens of a full tile; sixteen registers hold no more sums.
-let largestTile = 4
-typealias LargestTile = InlineArray<4, Void>
+/// Tokens of a full tile: sixteen registers hold their 16-bit sums and those of a super-block.
+let largestTile = 6
+typealias LargestTile = InlineArray<6, Void>
 /// Tokens of a part of a full tile.
-let tilePart = 4
-typealias TilePart = InlineArray<4, Void>
+let tilePart = 6
+typealias TilePart = InlineArray<6, Void>
 
 extension PackedFormat {
-    /// Groups whose pairs, at most 2 * 127 * (2^bits - 1) each, add up below 32,768.
-    @inline(__always) static var groupsIn16Bits: Int {
-        Codes.bits <= 4 ? 8 : Codes.bits == 5 ? 4 : 2
-    }
     @inline(__always) static var hasWideCodes: Bool { Codes.bits == 8 || usesTable }
+    /// Groups that are added up in 16 bits, two products of each in a sum: 8 * 2 * 127 * 16 with a zero point of at most
+    /// 16 (four groups with one of 32) and 4 * 2 * 127 * 31 without any are below 32,768.
+    @inline(__always) static var groupsIn16Bits: Int { zeroShift < 0 && Codes.bits > 4 ? 4 : 8 }
+}
+
+/// What a block's 16-bit sums start with: minus the activations of the first two columns of each four, and of the others.
+@inline(__always)
+func startOfSums(_ codes: UnsafeRawPointer, count: Int, sum: Int32) -> Int32 {
+    let ones = _mm_set1_epi8(1)
+    var pairs = _mm_maddubs_epi16(ones, _mm_loadu_si128(codes.assumingMemoryBound(to: __m128i_u.self)))
+    if count == 32 {
+        let second = _mm_loadu_si128((codes + 16).assumingMemoryBound(to: __m128i_u.self))
+        pairs = _mm_add_epi16(pairs, _mm_maddubs_epi16(ones, second))
+    }
+    let two = _mm_add_epi16(pairs, _mm_unpackhi_epi64(pairs, pairs))
+    let one = _mm_add_epi16(two, _mm_srli_epi64(two, 32))
+    return _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), one))
 }
 
 @inline(__always)
 func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
+    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, start field: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     for panel in 0..<panels {
-        sums[panel] = panelProducts(block, panel, activations, first: first, last: last, negatedSum: negatedSum)
+        sums[panel] = panelProducts(
+            block, panel, activations, first: first, last: last, start: field, times: _mm256_set1_epi16(1))
     }
     return sums
 }
 
+/// For each token, sum over `groups` of (code - zero) * activation in each row's lane, times its 16-bit `factors`.
 @inline(__always)
-private func panelProducts<Format: PackedFormat, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
+func panelProducts<Format: PackedFormat, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileRecords, first: Int, last: Int, start field: Int,
+    times factors: IntVector
 ) -> InlineArray<tokens, IntVector> {
     var sums = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
-    let ones = _mm256_set1_epi16(1)
     if Format.hasWideCodes {
         for group in first..<last {
             let weights = _mm256_xor_si256(block.group(panel, group), _mm256_set1_epi8(-128))
             let magnitudes = _mm256_abs_epi8(weights)
             for token in 0..<tokens {
                 let signed = _mm256_sign_epi8(fourColumns(activations, token, group), weights)
-                let pairs = _mm256_maddubs_epi16(magnitudes, signed)
-                sums[token] = add(sums[token], _mm256_madd_epi16(pairs, ones))
+                sums[token] = addPairs(_mm256_maddubs_epi16(magnitudes, signed), factors, to: sums[token])
             }
         }
         return sums
     }
+    var starts = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
     if Format.zeroShift >= 0 {
         for token in 0..<tokens {
-            let sum = broadcast(activations.int(negatedSum, token))
-            sums[token] = shiftLanesLeft(sum, Format.zeroShift)
+            starts[token] = shiftLeft(broadcast(activations.int(field, token)), Format.zeroShift)
         }
     }
-    // One call for each stretch: a loop over stretches would not be unrolled, and indices that are not
-    // constants would put the sums in memory.
-    let stretch = min(last - first, Format.groupsIn16Bits)
-    addStretch(block, panel, &sums, activations, first, stretch)
-    if first + stretch < last { addStretch(block, panel, &sums, activations, first + stretch, stretch) }
-    if first + 2 * stretch < last { addStretch(block, panel, &sums, activations, first + 2 * stretch, stretch) }
-    if first + 3 * stretch < last { addStretch(block, panel, &sums, activations, first + 3 * stretch, stretch) }
+    var pairs = starts
+    addFourGroups(block, panel, &pairs, activations, first)
+    if last - first == 8 {
+        if Format.groupsIn16Bits == 4 {
+            widen(pairs, times: factors, addingTo: &sums)
+            pairs = InlineArray(repeating: broadcast(Int32(0)))
+        }
+        addFourGroups(block, panel, &pairs, activations, first + 4)
+    }
+    widen(pairs, times: factors, addingTo: &sums)
     return sums
 }
 
-/// As many groups as fit in 16-bit sums.
 @inline(__always)
-private func addStretch<Format: PackedFormat, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ panel: Int, _ sums: inout InlineArray<tokens, IntVector>, _ activations: TileRecords,
-    _ first: Int, _ count: Int
+private func widen<let tokens: Int>(
+    _ pairs: InlineArray<tokens, IntVector>, times factors: IntVector,
+    addingTo sums: inout InlineArray<tokens, IntVector>
 ) {
-    var pairs = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
-    for group in first..<first + count {
-        let weights = block.group(panel, group)
-        for token in 0..<tokens {
-            pairs[token] = _mm256_add_epi16(
-                pairs[token], _mm256_maddubs_epi16(weights, fourColumns(activations, token, group)))
-        }
+    for token in 0..<tokens { sums[token] = addPairs(pairs[token], factors, to: sums[token]) }
+}
+
+/// Written out: the compiler leaves a loop of eight groups as a loop.
+@inline(__always)
+private func addFourGroups<Format: PackedFormat, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ panel: Int, _ pairs: inout InlineArray<tokens, IntVector>,
+    _ activations: TileRecords, _ first: Int
+) {
+    addGroup(block, panel, &pairs, activations, first)
+    addGroup(block, panel, &pairs, activations, first + 1)
+    addGroup(block, panel, &pairs, activations, first + 2)
+    addGroup(block, panel, &pairs, activations, first + 3)
+}
+
+@inline(__always)
+private func addGroup<Format: PackedFormat, let tokens: Int>(
+    _ block: PanelBlock<Format>, _ panel: Int, _ pairs: inout InlineArray<tokens, IntVector>,
+    _ activations: TileRecords, _ group: Int
+) {
+    let weights = block.group(panel, group)
+    for token in 0..<tokens {
+        pairs[token] = cabochon_x86_add_byte_pairs_256(pairs[token], weights, fourColumns(activations, token, group))
     }
-    for token in 0..<tokens { sums[token] = add(sums[token], _mm256_madd_epi16(pairs[token], _mm256_set1_epi16(1))) }
 }
 
 /// Four activations of a token in every lane.

@@ -118,8 +118,8 @@ let lanes = 8
 @inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
     _mm256_cvtepu8_epi32(_mm_loadl_epi64(source.assumingMemoryBound(to: __m128i_u.self)))
 }
-@inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> FloatVector {
-    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(source.assumingMemoryBound(to: __m128i_u.self))))
+@inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> IntVector {
+    _mm256_cvtepi8_epi32(_mm_loadl_epi64(source.assumingMemoryBound(to: __m128i_u.self)))
 }
 @inline(__always) func storeLowBytes(_ value: IntVector, _ destination: UnsafeMutableRawPointer) {
     _mm_storel_epi64(destination.assumingMemoryBound(to: __m128i_u.self), cabochon_x86_low_bytes_256(value))

@@ -18,12 +18,12 @@ typealias TilePart = InlineArray<6, Void>
 /// For each panel and each token of a tile, sum over `groups` of (code - zero) * activation in each row's lane.
 @inline(__always)
 func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
+    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, start field: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     if Format.zeroShift >= 0 {
         for token in 0..<tokens {
-            let start = broadcast(activations.int(negatedSum, token))
+            let start = broadcast(activations.int(field, token))
             for panel in 0..<panels { sums[panel][token] = start }
         }
     }

@@ -115,12 +115,12 @@ let lanes = 16
     let row = _mm_loadu_si128(table.assumingMemoryBound(to: __m128i_u.self))
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(row), indices)
 }
-/// `lanes` unsigned bytes as integers, and signed bytes as floats.
+/// `lanes` unsigned or signed bytes as integers.
 @inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
     _mm512_cvtepu8_epi32(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self)))
 }
-@inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> FloatVector {
-    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self))))
+@inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> IntVector {
+    _mm512_cvtepi8_epi32(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self)))
 }
 /// The low byte of each lane; lanes hold -128 ... 127.
 @inline(__always) func storeLowBytes(_ value: IntVector, _ destination: UnsafeMutableRawPointer) {

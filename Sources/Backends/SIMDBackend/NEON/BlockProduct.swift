@@ -19,13 +19,13 @@ typealias TilePart = InlineArray<4, Void>
 
 @inline(__always)
 func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
-    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, negatedSum: Int
+    _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, start field: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
     let isWide = Format.Codes.bits == 8 || Format.usesTable
     if Format.zeroShift >= 0 && !isWide {
         for token in 0..<tokens {
-            let start = shiftLanesLeft(broadcast(activations.int(negatedSum, token)), Format.zeroShift)
+            let start = shiftLanesLeft(broadcast(activations.int(field, token)), Format.zeroShift)
             for panel in 0..<panels { sums[panel][token] = start }
         }
     }

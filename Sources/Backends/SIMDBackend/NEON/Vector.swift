@@ -113,8 +113,8 @@ let lanes = 4
 @inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
     IntVector(truncatingIfNeeded: source.loadUnaligned(as: SIMD4<UInt8>.self))
 }
-@inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> FloatVector {
-    FloatVector(source.loadUnaligned(as: SIMD4<Int8>.self))
+@inline(__always) func loadSignedBytes(_ source: UnsafeRawPointer) -> IntVector {
+    IntVector(truncatingIfNeeded: source.loadUnaligned(as: SIMD4<Int8>.self))
 }
 @inline(__always) func storeLowBytes(_ value: IntVector, _ destination: UnsafeMutableRawPointer) {
     destination.storeBytes(of: SIMD4<Int8>(truncatingIfNeeded: value), as: SIMD4<Int8>.self)
