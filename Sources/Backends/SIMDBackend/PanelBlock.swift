@@ -10,7 +10,10 @@ import SIMDIntrinsics
 /// stops at each page of 4 KiB; asking 4 to 8 KiB ahead read Q4_K 1.8 times as fast for a lone token with one
 /// thread of an EPYC of family 26 and 1.5 times with two (Benchmarks/kernels.c), 2 and 16 KiB less. Asked for by
 /// the first tile of many, two threads took Q4_K 1.8 to 2.7 times as fast with 2 to 12 tokens, 1.14 times with 115.
-private let prefetchDistance = 8192
+/// Vectors of half the size take as long for half the bytes. On an EPYC of family 25 without AVX-512 two threads took a
+/// lone token's Q4_K 1.04 to 1.06 times as fast with 2 KiB as with 8, Q6_K 1.10, Q8_0 1.03 to 1.05; with 1 KiB Q4_K
+/// 1.00 and Q6_K 0.94, without asking 0.75 and 0.69.
+private let prefetchDistance = lanes == 8 ? 2048 : 8192
 
 /// Accumulators of a few panels' rows by the tokens of a tile.
 typealias TileSums<let panels: Int, let tokens: Int> = InlineArray<panels, InlineArray<tokens, FloatVector>>
