@@ -88,7 +88,7 @@ struct LinearTask {
     var input: LinearInput
     var weights: InlineArray<4, LinearWeight>
     var count: Int
-    /// Tokens whose activations stay in the second-level cache while panels pass over them.
+    /// Tokens whose activations stay in a cache while panels pass over them.
     var tokensPerPass: Int
     /// Each worker's, for panels of coded weights and products of packed ones.
     var unpacked: UnsafeMutableRawPointer
@@ -167,7 +167,8 @@ struct LinearTask {
                 PanelProduct(
                     panels: panels + panel * weight.packed.panelBytes, weight: weight.packed,
                     tile: input.activations.tile(at: token, weight.form), tokens: tokens, isFirst: token == 0,
-                    memory: UnsafeMutableRawPointer(mutating: source), spreads: isFirstOfPass, output: output,
+                    memory: UnsafeMutableRawPointer(mutating: source), isFirstOfPass: isFirstOfPass,
+                    operationTokens: input.activations.tokens, output: output,
                     outputStride: stride, rows: rows))
         } else if weight.isCoded && input.activations.tokens == 1 {
             BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.brainFloats, output)
@@ -236,9 +237,9 @@ public func linear(
     return OpStatus.done
 }
 
-/// A whole number of full tiles in some 256 KiB, so that tile boundaries stay where they are.
+/// A whole number of full tiles in some `passBytes`, so that tile boundaries stay where they are.
 @inline(__always)
 func tokensPerPass(columns: Int) -> Int {
     let tileBytes = max(1, largestTile * Tile.tokenBytes(blocks: columns / 32, .superBlocks))
-    return largestTile * max(1, (256 &<< 10) / tileBytes)
+    return largestTile * max(1, passBytes / tileBytes)
 }

@@ -18,20 +18,25 @@
 // size (zeroIs128) codes are unpacked so far to the left that every zero is 128, and the scale takes
 // the same power of two back. Then all types share one start of their sums.
 
-protocol PackedFormat {
+/// How panels lie in memory for products with them.
+protocol PanelFormat {
     associatedtype Codes: PackedCodes
     associatedtype Scales: PackedScales
     /// log2 of the integer zero point, or -1 where the type has minima instead.
     static var zeroShift: Int { get }
     /// The IQ4 types' codes are indices into a table of signed values; it is stored with 128 added.
     static var usesTable: Bool { get }
+}
+
+/// A type's own panels, in which it is packed.
+protocol PackedFormat: PanelFormat {
     /// Block `block` (32 columns) of a row as its file holds it: eight groups of four codes.
     static func fileCodes(_ row: UnsafeRawPointer, _ block: Int) -> InlineArray<8, UInt32>
     /// Files record `index` of a row's scales, for the row's lane of a panel.
     static func packScales(_ row: UnsafeRawPointer, _ index: Int, _ lane: Int, _ record: UnsafeMutableRawPointer)
 }
 
-extension PackedFormat {
+extension PanelFormat {
     @inline(__always) static var usesTable: Bool { false }
 
     /// Places that codes are moved to the left.

@@ -21,7 +21,7 @@ typealias SuperTileSums<let panels: Int, let tokens: Int> = InlineArray<panels, 
 typealias TileProducts<let panels: Int, let tokens: Int> = InlineArray<panels, InlineArray<tokens, IntVector>>
 
 /// The same block of 32 columns of neighbouring panels.
-struct PanelBlock<Format: PackedFormat> {
+struct PanelBlock<Format: PanelFormat> {
     /// The first panel's; the next one's lie `panelBytes` further on.
     let codes: UnsafeRawPointer
     private let record: UnsafeRawPointer
@@ -105,7 +105,7 @@ struct PanelBlock<Format: PackedFormat> {
 }
 
 /// What the eight blocks of a super-block have in common: scales, minima and the activations' scale.
-struct SuperBlock<Format: PackedFormat> {
+struct SuperBlock<Format: PanelFormat> {
     /// The first panel's record of scales, and how far on the next one's lies.
     let record: UnsafeRawPointer
     let recordStride: Int

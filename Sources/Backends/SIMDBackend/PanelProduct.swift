@@ -12,21 +12,35 @@ struct PanelProduct: FormatOperation {
     var tokens: Int
     var isFirst: Bool
     /// Memory for super-blocks' totals; then the panels' spread records of scales, [chunks, panelsTogether, spreadBytes],
-    /// and whether they are still to be made.
+    /// or all of a panel unpacked. What lies there the first tile of a pass makes.
     var memory: UnsafeMutableRawPointer
-    var spreads: Bool
+    var isFirstOfPass: Bool
+    var operationTokens: Int
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
     var rows: Int
 
     /// Bytes of `memory` that a format needs for a weight of `blocks` blocks.
     @inline(__always) static func memoryBytes<Format: PackedFormat>(_: Format.Type, blocks: Int) -> Int {
+        if UnpackedPanel<Format>.isWorthwhile { return totalBytes + UnpackedPanel<Format>.bytes(blocks: blocks) }
         if !Format.Scales.isSuper { return 0 }
         return totalBytes + (Format.Scales.isSpread ? blocks / 8 * panelsTogether * spreadBytes : 0)
     }
     private static let totalBytes = largestTile * vectorBytes
 
     @inline(__always) func run<Format: PackedFormat>(_: Format.Type) {
+        if UnpackedPanel<Format>.pays(tokens: operationTokens) {
+            let unpacked = memory + PanelProduct.totalBytes
+            if isFirstOfPass { UnpackedPanel<Format>.unpack(panels, blocks: weight.blocks, to: unpacked) }
+            var product = self
+            product.panels = UnsafeRawPointer(unpacked)
+            product.isFirst = false
+            return product.multiply(UnpackedPanel<Format>.self)
+        }
+        multiply(Format.self)
+    }
+
+    @inline(__always) private func multiply<Format: PanelFormat>(_: Format.Type) {
         if tokens == largestTile && rows == 2 * lanes && panelsTogether == 2 && !isFirst && !Format.Scales.halves {
             multiply(Format.self, InlineArray<2, Void>.self, TilePart.self, 0, from: 0)
             return multiply(Format.self, InlineArray<2, Void>.self, TilePart.self, 0, from: tilePart)
@@ -50,7 +64,7 @@ struct PanelProduct: FormatOperation {
     }
 
     /// `count` panels by `taken` tokens of the tile, a whole one or a part.
-    private func multiply<Format: PackedFormat, let count: Int, let taken: Int>(
+    private func multiply<Format: PanelFormat, let count: Int, let taken: Int>(
         _: Format.Type, _: InlineArray<count, Void>.Type, _: InlineArray<taken, Void>.Type, _ firstPanel: Int,
         from firstToken: Int
     ) {
@@ -69,7 +83,7 @@ struct PanelProduct: FormatOperation {
         let asks = count == 1 && isFirst && firstToken == 0
         let isFar = lanes == 16 && taken < largestTile && Format.Codes.bits < 8 && Prefetch.sparesFirstCache
         while remaining > 0 {
-            if Format.Scales.isSpread && spreads && firstToken == 0 {
+            if Format.Scales.isSpread && isFirstOfPass && firstToken == 0 {
                 spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
             }
             if Format.Scales.isSuper {
@@ -123,7 +137,7 @@ struct PanelProduct: FormatOperation {
     }
 
     @inline(__always)
-    private func spreadScales<Format: PackedFormat, let count: Int>(
+    private func spreadScales<Format: PanelFormat, let count: Int>(
         _: Format.Type, _ chunk: UnsafeRawPointer, _: InlineArray<count, Void>.Type, to spread: UnsafeMutableRawPointer
     ) {
         for panel in 0..<count {

@@ -12,6 +12,12 @@ import SIMDIntrinsics
 /// Sums of pairs need room in 16 bits: codes stay small.
 let zeroIs128 = false
 
+/// Passes of many tokens unpack panels first (UnpackedPanel.swift).
+let unpacksPanels = true
+/// Activations of a pass. Beyond the second-level cache tiles are read in order, once for each panel; fewer tokens a pass
+/// unpack a panel of 9,216 columns too often (Q6_K with 256 KiB 1.06 times as fast as without, with 1 MiB 1.21).
+let passBytes = 1 &<< 20
+
 /// Panels that take a tile together: there are no registers for a second.
 let panelsTogether = 1
 /// Tokens of a full tile: sixteen registers hold their 16-bit sums and those of a super-block.
@@ -21,7 +27,7 @@ typealias LargestTile = InlineArray<6, Void>
 let tilePart = 6
 typealias TilePart = InlineArray<6, Void>
 
-extension PackedFormat {
+extension PanelFormat {
     @inline(__always) static var hasWideCodes: Bool { Codes.bits == 8 || usesTable }
     /// Groups that are added up in 16 bits, two products of each in a sum: 8 * 2 * 127 * 16 with a zero point of at most
     /// 16 (four groups with one of 32) and 4 * 2 * 127 * 31 without any are below 32,768.
@@ -43,7 +49,7 @@ func startOfSums(_ codes: UnsafeRawPointer, count: Int, sum: Int32) -> Int32 {
 }
 
 @inline(__always)
-func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
+func blockProducts<Format: PanelFormat, let panels: Int, let tokens: Int>(
     _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, start field: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
@@ -56,7 +62,7 @@ func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
 
 /// For each token, sum over `groups` of (code - zero) * activation in each row's lane, times its 16-bit `factors`.
 @inline(__always)
-func panelProducts<Format: PackedFormat, let tokens: Int>(
+func panelProducts<Format: PanelFormat, let tokens: Int>(
     _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileRecords, first: Int, last: Int, start field: Int,
     times factors: IntVector
 ) -> InlineArray<tokens, IntVector> {
@@ -101,7 +107,7 @@ private func widen<let tokens: Int>(
 
 /// Written out: the compiler leaves a loop of eight groups as a loop.
 @inline(__always)
-private func addFourGroups<Format: PackedFormat, let tokens: Int>(
+private func addFourGroups<Format: PanelFormat, let tokens: Int>(
     _ block: PanelBlock<Format>, _ panel: Int, _ pairs: inout InlineArray<tokens, IntVector>,
     _ activations: TileRecords, _ first: Int
 ) {
@@ -112,7 +118,7 @@ private func addFourGroups<Format: PackedFormat, let tokens: Int>(
 }
 
 @inline(__always)
-private func addGroup<Format: PackedFormat, let tokens: Int>(
+private func addGroup<Format: PanelFormat, let tokens: Int>(
     _ block: PanelBlock<Format>, _ panel: Int, _ pairs: inout InlineArray<tokens, IntVector>,
     _ activations: TileRecords, _ group: Int
 ) {

@@ -5,6 +5,11 @@ import SIMDIntrinsics
 /// Codes may be any unsigned byte.
 let zeroIs128 = true
 
+/// Unpacking panels for a pass of many tokens would save little where a full tile has so many.
+let unpacksPanels = false
+/// Activations of a pass, which stay in the second-level cache.
+let passBytes = 256 &<< 10
+
 /// Panels that take the tiles after a call's first together.
 let panelsTogether = 2
 /// Tokens of a full tile: twelve integer and twelve float accumulators leave eight registers, for one panel
@@ -17,7 +22,7 @@ typealias TilePart = InlineArray<6, Void>
 
 /// For each panel and each token of a tile, sum over `groups` of (code - zero) * activation in each row's lane.
 @inline(__always)
-func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
+func blockProducts<Format: PanelFormat, let panels: Int, let tokens: Int>(
     _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, start field: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
@@ -42,7 +47,7 @@ func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
 }
 
 @inline(__always)
-private func addGroup<Format: PackedFormat, let panels: Int, let tokens: Int>(
+private func addGroup<Format: PanelFormat, let panels: Int, let tokens: Int>(
     _ block: PanelBlock<Format>, _ sums: inout TileProducts<panels, tokens>, _ activations: TileRecords, _ group: Int
 ) {
     var weights = InlineArray<panels, IntVector>(repeating: broadcast(Int32(0)))

@@ -7,6 +7,11 @@ import SIMDIntrinsics
 /// Codes are to be signed bytes.
 let zeroIs128 = false
 
+/// Unpacking panels for a pass of many tokens would save little where a full tile has so many.
+let unpacksPanels = false
+/// Activations of a pass, which stay in the second-level cache.
+let passBytes = 256 &<< 10
+
 /// Panels that take the tiles after a call's first together.
 let panelsTogether = 2
 /// Tokens of a full tile: eight integer and eight float accumulators of 32 registers, for one panel by eight or
@@ -18,7 +23,7 @@ let tilePart = 4
 typealias TilePart = InlineArray<4, Void>
 
 @inline(__always)
-func blockProducts<Format: PackedFormat, let panels: Int, let tokens: Int>(
+func blockProducts<Format: PanelFormat, let panels: Int, let tokens: Int>(
     _ block: PanelBlock<Format>, _ activations: TileRecords, first: Int, last: Int, start field: Int
 ) -> TileProducts<panels, tokens> {
     var sums = TileProducts<panels, tokens>(repeating: InlineArray(repeating: broadcast(Int32(0))))
