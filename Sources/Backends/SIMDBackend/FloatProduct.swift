@@ -35,7 +35,7 @@ extension FloatFormat {
     }
     @inline(__always)
     static func addProduct(_ weight: FloatVector, _ input: FloatVector, to sum: FloatVector) -> FloatVector {
-        multiplyAdd(weight, input, sum)
+        multiplyAddInOrder(weight, input, sum)
     }
 }
 

@@ -78,13 +78,12 @@ func panelProducts<Format: PanelFormat, let tokens: Int>(
         }
         return sums
     }
-    var starts = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
+    var pairs = InlineArray<tokens, IntVector>(repeating: broadcast(Int32(0)))
     if Format.zeroShift >= 0 {
         for token in 0..<tokens {
-            starts[token] = shiftLeft(broadcast(activations.int(field, token)), Format.zeroShift)
+            pairs[token] = shiftLeft(broadcast(activations.int(field, token)), Format.zeroShift)
         }
     }
-    var pairs = starts
     addFourGroups(block, panel, &pairs, activations, first)
     if last - first == 8 {
         if Format.groupsIn16Bits == 4 {
@@ -124,7 +123,8 @@ private func addGroup<Format: PanelFormat, let tokens: Int>(
 ) {
     let weights = block.group(panel, group)
     for token in 0..<tokens {
-        pairs[token] = cabochon_x86_add_byte_pairs_256(pairs[token], weights, fourColumns(activations, token, group))
+        pairs[token] = cabochon_x86_add_byte_pairs_in_order_256(
+            pairs[token], weights, fourColumns(activations, token, group))
     }
 }
 
@@ -133,9 +133,10 @@ private func addGroup<Format: PanelFormat, let tokens: Int>(
     broadcast(activations.int(4 * group, token))
 }
 
-/// Tokens that share a floating-point weight's vectors: four rows by two are eight accumulators.
-let floatTokens = 2
-typealias FloatTokens = InlineArray<2, Void>
+/// Tokens that share a floating-point weight's vectors: four rows by three are twelve accumulators, which leave
+/// registers for the tokens' vectors and one of weights.
+let floatTokens = 3
+typealias FloatTokens = InlineArray<3, Void>
 
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<8, FloatVector>

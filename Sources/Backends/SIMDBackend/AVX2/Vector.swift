@@ -31,6 +31,10 @@ let lanes = 8
 @inline(__always) func multiplyAdd(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector {
     _mm256_fmadd_ps(a, b, c)
 }
+@inline(__always)
+func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector {
+    cabochon_x86_multiply_add_in_order_256(a, b, c)
+}
 @inline(__always) func subtractProduct(_ a: FloatVector, _ b: FloatVector, from c: FloatVector) -> FloatVector {
     _mm256_fnmadd_ps(a, b, c)
 }

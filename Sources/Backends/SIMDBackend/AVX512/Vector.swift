@@ -34,6 +34,10 @@ let lanes = 16
 @inline(__always) func multiplyAdd(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector {
     _mm512_fmadd_ps(a, b, c)
 }
+/// The same, and no sum is moved before one that is written first, where registers are too few to leave that to the
+/// compiler.
+@inline(__always)
+func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector { multiplyAdd(a, b, c) }
 /// c - a * b, rounded once.
 @inline(__always) func subtractProduct(_ a: FloatVector, _ b: FloatVector, from c: FloatVector) -> FloatVector {
     _mm512_fnmadd_ps(a, b, c)

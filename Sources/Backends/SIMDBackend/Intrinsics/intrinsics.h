@@ -119,13 +119,20 @@ CABOCHON_SIMD_INLINE __m256 cabochon_x86_odd_elements_256(__m256 left, __m256 ri
     return _mm256_shuffle_ps(left, right, 0xdd);
 }
 CABOCHON_SIMD_INLINE __m128 cabochon_x86_high_half_256(__m256 values) { return _mm256_extractf128_ps(values, 1); }
-/* sum + a pair of byte products in each 16-bit lane. The empty statement keeps sums in the order that they are written
- * in: the compiler would add products to each other first, and has not the registers to keep them. */
-CABOCHON_SIMD_INLINE __m256i cabochon_x86_add_byte_pairs_256(__m256i sum, __m256i codes, __m256i activations) {
+/* Sums that stay in the order that they are written in, for which the empty statements are: the compiler would load
+ * or multiply all operands of a tile first, and has not the registers to keep them. */
+/* sum + a pair of byte products in each 16-bit lane. */
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_add_byte_pairs_in_order_256(__m256i sum, __m256i codes, __m256i activations) {
     sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, activations));
     __asm__ volatile("" : "+x"(sum));
     return sum;
 }
+CABOCHON_SIMD_INLINE __m256 cabochon_x86_multiply_add_in_order_256(__m256 left, __m256 right, __m256 sum) {
+    sum = _mm256_fmadd_ps(left, right, sum);
+    __asm__ volatile("" : "+x"(sum));
+    return sum;
+}
+
 /* The low byte of each lane, lanes holding -128 ... 127. */
 CABOCHON_SIMD_INLINE __m128i cabochon_x86_low_bytes_256(__m256i values) {
     __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));

@@ -34,6 +34,8 @@ let lanes = 4
 @inline(__always) func multiplyAdd(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector {
     vfmaq_f32(c, a, b)
 }
+@inline(__always)
+func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector { multiplyAdd(a, b, c) }
 @inline(__always) func subtractProduct(_ a: FloatVector, _ b: FloatVector, from c: FloatVector) -> FloatVector {
     vfmsq_f32(c, a, b)
 }
