@@ -81,7 +81,7 @@ struct PanelProduct: FormatOperation {
             for index in 0..<count * taken { storeFloats(broadcast(Float(0)), memory + index * vectorBytes) }
         }
         let asks = count == 1 && isFirst && firstToken == 0
-        let isFar = lanes == 16 && taken < largestTile && Format.Codes.bits < 8 && Prefetch.sparesFirstCache
+        let isFar = taken < largestTile && Format.Codes.bits < 8 && Prefetch.sparesFirstCache
         while remaining > 0 {
             if Format.Scales.isSpread && isFirstOfPass && firstToken == 0 {
                 spreadScales(Format.self, chunk, InlineArray<count, Void>.self, to: spread)
