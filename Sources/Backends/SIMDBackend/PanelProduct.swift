@@ -15,6 +15,7 @@ struct PanelProduct: FormatOperation {
     /// or all of a panel unpacked. What lies there the first tile of a pass makes.
     var memory: UnsafeMutableRawPointer
     var isFirstOfPass: Bool
+    /// Those of all tiles of the op.
     var operationTokens: Int
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
