@@ -222,9 +222,10 @@ static void check_shapes(bool gated, uint32_t type, uint64_t rows, uint64_t colu
 }
 
 /* Activations of one magnitude in a block, so that all their bytes are 127 or -127, by weights at their limits: blocks
- * alike, or halved once, twice, three times; signs alike, or so that one pair or every second column adds up. */
+ * alike, or halved once, twice, three times; signs alike, or so that one pair or every second column adds up. Tokens
+ * enough for what a backend does for many. */
 static void check_extremes(uint32_t type) {
-    enum { TOKENS = 8 };
+    enum { TOKENS = 32 };
     uint64_t columns = 512;
     linear_case given = {.count = 1};
     check_begin("linear %s, codes and activations at their limits", check_type_name(type));
@@ -232,8 +233,10 @@ static void check_extremes(uint32_t type) {
     given.input = check_output(TOKENS, columns, columns);
     for (uint64_t t = 0; t < TOKENS; t++) {
         for (uint64_t c = 0; c < columns; c++) {
-            float magnitude = t < 5 ? 1 : 1 / (float)(1 << c / 32 % 4);
-            bool is_negative = t == 1 || (t == 2 && c & 2) || (t == 3 && c & 1) || (t == 4 && c & 16) || t == 6;
+            uint64_t kind = t % 8;
+            float magnitude = kind < 5 ? 1 : 1 / (float)(1 << c / 32 % 4);
+            bool is_negative =
+                kind == 1 || (kind == 2 && c & 2) || (kind == 3 && c & 1) || (kind == 4 && c & 16) || kind == 6;
             given.input.values[t * columns + c] = is_negative ? -magnitude : magnitude;
         }
     }

@@ -56,7 +56,7 @@ struct LinearWeight {
     /// Memory that a worker needs to unpack a coded panel for several tokens, or for the products of packed panels.
     func unpackedBytes(tokens: Int, columns: Int) -> Int {
         if panels == nil { return isCoded && tokens > 1 ? lanes * columns * 2 : 0 }
-        return withFormat(packed.type, MemorySize(blocks: packed.blocks)) ?? 0
+        return withFormat(packed.type, MemorySize(blocks: packed.blocks, tokens: tokens)) ?? 0
     }
 
     /// Cuts the panels into pieces: at least eight for each thread, so that one that is held up leaves
@@ -80,8 +80,11 @@ private struct FormOfInput: FormatOperation {
 
 private struct MemorySize: FormatOperation {
     var blocks: Int
+    var tokens: Int
 
-    func run<Format: PackedFormat>(_: Format.Type) -> Int { PanelProduct.memoryBytes(Format.self, blocks: blocks) }
+    func run<Format: PackedFormat>(_: Format.Type) -> Int {
+        PanelProduct.memoryBytes(Format.self, blocks: blocks, tokens: tokens)
+    }
 }
 
 struct LinearTask {

@@ -21,9 +21,12 @@ struct PanelProduct: FormatOperation {
     var outputStride: Int
     var rows: Int
 
-    /// Bytes of `memory` that a format needs for a weight of `blocks` blocks.
-    @inline(__always) static func memoryBytes<Format: PackedFormat>(_: Format.Type, blocks: Int) -> Int {
-        if UnpackedPanel<Format>.isWorthwhile { return totalBytes + UnpackedPanel<Format>.bytes(blocks: blocks) }
+    /// Bytes of `memory` that an op of so many tokens needs for a weight of `blocks` blocks.
+    @inline(__always)
+    static func memoryBytes<Format: PackedFormat>(_: Format.Type, blocks: Int, tokens: Int) -> Int {
+        if UnpackedPanel<Format>.pays(tokens: tokens) {
+            return totalBytes + UnpackedPanel<Format>.bytes(blocks: blocks)
+        }
         if !Format.Scales.isSuper { return 0 }
         return totalBytes + (Format.Scales.isSpread ? blocks / 8 * panelsTogether * spreadBytes : 0)
     }
@@ -35,6 +38,7 @@ struct PanelProduct: FormatOperation {
             if isFirstOfPass { UnpackedPanel<Format>.unpack(panels, blocks: weight.blocks, to: unpacked) }
             var product = self
             product.panels = UnsafeRawPointer(unpacked)
+            // Unpacking has asked for what comes from memory.
             product.isFirst = false
             return product.multiply(UnpackedPanel<Format>.self)
         }

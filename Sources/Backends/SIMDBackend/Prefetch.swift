@@ -6,9 +6,9 @@
 // lone token's attention 1.12 to 1.27 times. Tiles of twelve tokens are slower so (0.90), weights of whole bytes too
 // (0.97), and vectors of half the size no faster but in attention. AVX2, which is there for processors without AVX-512,
 // always asks into the first-level cache: on Zen 3 both are as fast, and a lone token's attention takes 1.01 to 1.11 times
-// as long where each line meets a branch. The codes of bfloat16, which a lone token takes as
-// fast as they can be read, are best left to the processor's prefetcher. It stops at the end of a page of 4 KiB: the
-// first lines of the next page are asked for, which starts it there in time (1.21 to 1.33 times as fast).
+// as long where each line meets a branch. The codes of bfloat16, which a lone token takes as fast as they can be read, are
+// best left to the processor's prefetcher. It stops at the end of a page of 4 KiB: the first lines of the next page are
+// asked for, which starts it there in time (1.21 to 1.33 times as fast).
 // On family 26 asking for every line, into the first cache, is 1.8 times as fast as not asking.
 // (2048 columns by 65536 rows, as Benchmarks/kernels.c has them, in turns with the build before.)
 import SIMDIntrinsics

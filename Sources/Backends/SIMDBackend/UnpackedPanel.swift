@@ -12,15 +12,17 @@ enum UnpackedPanel<Base: PackedFormat>: PanelFormat {
     @inline(__always) static var zeroShift: Int { Base.zeroShift }
 
     /// Four bits without a table are a mask away: unpacked they are no faster (Q4_K and Q4_0 0.99).
-    @inline(__always) static var isWorthwhile: Bool {
+    @inline(__always) private static var isWorthwhile: Bool {
         unpacksPanels && Base.Codes.bits < 8 && (Base.Codes.bits != 4 || Base.usesTable)
     }
 
     /// Whether so many tokens of an op are worth unpacking a panel for.
     @inline(__always) static func pays(tokens: Int) -> Bool { isWorthwhile && tokens >= 4 * largestTile }
 
+    /// Bytes of a panel of so many blocks.
     @inline(__always) static func bytes(blocks: Int) -> Int { (blocks + chunkBlocks - 1) / chunkBlocks * chunkBytes }
 
+    /// target = the panel, `bytes(blocks:)` in all, those blocks of the last chunk included that packing left zero.
     static func unpack(_ panel: UnsafeRawPointer, blocks: Int, to target: UnsafeMutableRawPointer) {
         var chunk = panel
         var target = target

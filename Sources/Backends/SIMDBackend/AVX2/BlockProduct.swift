@@ -12,7 +12,7 @@ import SIMDIntrinsics
 /// Sums of pairs need room in 16 bits: codes stay small.
 let zeroIs128 = false
 
-/// Passes of many tokens unpack panels first (UnpackedPanel.swift).
+/// Passes of many tokens unpack panels first, one at a time (UnpackedPanel.swift).
 let unpacksPanels = true
 /// Activations of a pass. Beyond the second-level cache tiles are read in order, once for each panel; fewer tokens a pass
 /// unpack a panel of 9,216 columns too often (Q6_K with 256 KiB 1.06 times as fast as without, with 1 MiB 1.21).
@@ -60,7 +60,7 @@ func blockProducts<Format: PanelFormat, let panels: Int, let tokens: Int>(
     return sums
 }
 
-/// For each token, sum over `groups` of (code - zero) * activation in each row's lane, times its 16-bit `factors`.
+/// For each token, sum over groups first ..< last of (code - zero) * activation in each row's lane, times its 16-bit `factors`.
 @inline(__always)
 func panelProducts<Format: PanelFormat, let tokens: Int>(
     _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileRecords, first: Int, last: Int, start field: Int,

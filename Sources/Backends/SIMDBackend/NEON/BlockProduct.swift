@@ -7,7 +7,7 @@ import SIMDIntrinsics
 /// Codes are to be signed bytes.
 let zeroIs128 = false
 
-/// Unpacking panels for a pass of many tokens would save little where a full tile has so many.
+/// Each tile unpacks panels: a full one has more tokens than AVX2's, and unpacking them for a pass was not tried.
 let unpacksPanels = false
 /// Activations of a pass, which stay in the second-level cache.
 let passBytes = 256 &<< 10
