@@ -4,7 +4,7 @@
  *         Sources/MachineLimits/limits.c -lpthread -ldl -o attention
  *     attention LIBRARY ...
  *
- * The shapes are Gemma 2 2B's: 8 heads, 4 KV heads of 256, float16, softcap 50. 512 rows at several depths, as a
+ * The shapes are Gemma 2 2B's: 8 heads, 4 KV heads of 256, softcap 50; caches of float16, then of Q8_0. 512 rows at several depths, as a
  * prompt's chunks have them: operations a second, two for each element of a key or value that a query sees, beside
  * the float32 peak of the instructions that the backends need. One row, as a decoded token has it, over the keys and
  * values of 26 layers in turns, so that they come from memory: bytes a second beside what reading alone reaches.
@@ -26,16 +26,37 @@ typedef struct {
 } implementation;
 
 static float *queries, *output, *expected;
-static uint16_t *cache; /* [LAYERS, 2, KV_HEADS, CAPACITY, HEAD_SIZE] */
+static unsigned char *cache; /* [LAYERS, 2, KV_HEADS, CAPACITY, HEAD_SIZE] of the type */
+
+static size_t bytes_of(uint32_t kv_type, size_t elements) {
+    return kv_type == CABOCHON_TYPE_F16 ? 2 * elements : elements / 32 * 34;
+}
+
+/* Numbers of both signs. */
+static void fill(uint32_t kv_type) {
+    const size_t elements = 2 * LAYERS * (size_t)PLANE;
+    if (kv_type == CABOCHON_TYPE_F16) {
+        /* Half-precision numbers from 2^-3 to 2. */
+        for (size_t i = 0; i < elements; i++) {
+            uint32_t number = (uint32_t)i * 2654435761u >> 16;
+            ((uint16_t *)cache)[i] = (uint16_t)((number & 0x83ff) | (12 + (number >> 10 & 3)) << 10);
+        }
+    } else {
+        /* Scales of 2^-6, and all codes. */
+        for (size_t i = 0; i < bytes_of(kv_type, elements); i++)
+            cache[i] = i % 34 == 0 ? 0 : i % 34 == 1 ? 0x24 : (unsigned char)((uint32_t)i * 2654435761u >> 24);
+    }
+}
 
 /* Seconds of one layer's op, the mean of `layers`; below 0 where it is declined. */
-static double attend(const implementation *one, uint64_t rows, uint64_t depth, int layers) {
+static double attend(const implementation *one, uint32_t kv_type, uint64_t rows, uint64_t depth, int layers) {
+    const size_t plane = bytes_of(kv_type, PLANE);
     double start = seconds();
     for (int layer = 0; layer < layers; layer++) {
         cabochon_segment segment = {.row_count = rows,
                                     .first_position = depth,
-                                    .keys = cache + (size_t)2 * PLANE * (size_t)layer,
-                                    .values = cache + (size_t)2 * PLANE * (size_t)layer + PLANE,
+                                    .keys = cache + 2 * plane * (size_t)layer,
+                                    .values = cache + 2 * plane * (size_t)layer + plane,
                                     .head_stride = CAPACITY * HEAD_SIZE};
         cabochon_attention_args args = {.struct_size = sizeof args,
                                         .queries = queries,
@@ -44,7 +65,7 @@ static double attend(const implementation *one, uint64_t rows, uint64_t depth, i
                                         .heads = HEADS,
                                         .kv_heads = KV_HEADS,
                                         .head_size = HEAD_SIZE,
-                                        .kv_type = CABOCHON_TYPE_F16,
+                                        .kv_type = kv_type,
                                         .softcap = 50,
                                         .segments = &segment,
                                         .segment_count = 1,
@@ -56,13 +77,14 @@ static double attend(const implementation *one, uint64_t rows, uint64_t depth, i
 }
 
 /* Medians of all implementations, in turns. */
-static int compare(implementation *all, int count, char **names, uint64_t rows, uint64_t depth, double limit) {
+static int compare(implementation *all, int count, char **names, uint32_t kv_type, uint64_t rows, uint64_t depth,
+                   double limit) {
     double times[MOST][TURNS];
     int same = 1;
     for (int turn = 0; turn < TURNS; turn++) {
         for (int place = 0; place < count; place++) {
             int number = turn % 2 ? count - 1 - place : place;
-            times[number][turn] = attend(&all[number], rows, depth, rows == 1 ? LAYERS : 1);
+            times[number][turn] = attend(&all[number], kv_type, rows, depth, rows == 1 ? LAYERS : 1);
             if (times[number][turn] < 0) return fprintf(stderr, "%s declined\n", names[number]), 1;
             const size_t bytes = rows * HEADS * HEAD_SIZE * sizeof(float);
             if (turn + place == 0) memcpy(expected, output, bytes);
@@ -73,13 +95,14 @@ static int compare(implementation *all, int count, char **names, uint64_t rows, 
         qsort(times[number], TURNS, sizeof(double), ascending);
         const double median = times[number][TURNS / 2];
         const double seen = (double)rows * (double)depth + (double)rows * (double)(rows + 1) / 2;
-        const double amount =
-            rows == 1 ? (double)(depth + 1) * 2 * KV_HEADS * HEAD_SIZE * 2 : seen * 4 * HEADS * HEAD_SIZE;
-        printf("%4llu rows at %4llu  %8.3f ms  %6.1f %s  %3.0f %%  %s\n", (unsigned long long)rows,
-               (unsigned long long)depth, 1e3 * median, 1e-9 * amount / median, rows == 1 ? "GB/s  " : "GFLOPS",
-               100 * amount / median / limit, names[number]);
+        const double read = (double)(depth + 1) * 2 * (double)bytes_of(kv_type, KV_HEADS * HEAD_SIZE);
+        const double amount = rows == 1 ? read : seen * 4 * HEADS * HEAD_SIZE;
+        printf("%s  %4llu rows at %4llu  %8.3f ms  %6.1f %s  %3.0f %%  %s\n",
+               kv_type == CABOCHON_TYPE_F16 ? "f16 " : "q8_0", (unsigned long long)rows, (unsigned long long)depth,
+               1e3 * median, 1e-9 * amount / median, rows == 1 ? "GB/s  " : "GFLOPS", 100 * amount / median / limit,
+               names[number]);
     }
-    if (!same) printf("                 with other bits\n");
+    if (!same) printf("                       with other bits\n");
     fflush(stdout);
     return 0;
 }
@@ -99,24 +122,24 @@ int main(int argc, char **argv) {
     queries = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
     output = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
     expected = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
-    cache = aligned_alloc(64, sizeof(uint16_t) * 2 * LAYERS * (size_t)PLANE);
+    cache = aligned_alloc(64, bytes_of(CABOCHON_TYPE_F16, 2 * LAYERS * (size_t)PLANE));
     if (!queries || !output || !expected || !cache) return fprintf(stderr, "not enough memory\n"), 1;
     for (uint32_t i = 0; i < ROWS * HEADS * HEAD_SIZE; i++)
         queries[i] = (float)(i * 2654435761u >> 20) / 16384 - 0.125f;
-    /* Half-precision numbers from 2^-3 to 2, of both signs. */
-    for (size_t i = 0; i < 2 * LAYERS * (size_t)PLANE; i++) {
-        uint32_t number = (uint32_t)i * 2654435761u >> 16;
-        cache[i] = (uint16_t)((number & 0x83ff) | (12 + (number >> 10 & 3)) << 10);
-    }
     cabochon_limits limits;
     uint64_t features = 0;
     for (int number = 0; number < count; number++) features |= all[number].backend->cpu_features;
     if (cabochon_limits_measure(1, features, &limits) != 0) return fprintf(stderr, "limits not measured\n"), 1;
     printf("one thread: %.1f GFLOPS float32, reading %.1f GB/s\n", 1e-9 * limits.f32_operations,
            1e-9 * limits.read_bytes);
+    const uint32_t kv_types[] = {CABOCHON_TYPE_F16, CABOCHON_TYPE_Q8_0};
     const uint64_t depths[] = {0, 1536, 3584};
-    for (int i = 0; i < 3; i++) {
-        if (compare(all, count, argv + 1, ROWS, depths[i], limits.f32_operations)) return 1;
+    for (int type = 0; type < 2; type++) {
+        fill(kv_types[type]);
+        for (int i = 0; i < 3; i++) {
+            if (compare(all, count, argv + 1, kv_types[type], ROWS, depths[i], limits.f32_operations)) return 1;
+        }
+        if (compare(all, count, argv + 1, kv_types[type], 1, 3584, limits.read_bytes)) return 1;
     }
-    return compare(all, count, argv + 1, 1, 3584, limits.read_bytes);
+    return 0;
 }

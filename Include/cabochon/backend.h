@@ -129,7 +129,8 @@ typedef struct cabochon_weight {
 } cabochon_weight;
 
 /* One sequence's share of a batch, and its KV cache in one layer. Keys and values are
- * [kv_heads, capacity, head_size] of kv_type; a head's rows are position after position. */
+ * [kv_heads, capacity, head_size] of kv_type; a head's rows are position after position. Rows of
+ * CABOCHON_TYPE_Q8_0 are head_size / 32 blocks of 34 bytes: a float16 scale, then 32 signed bytes. */
 typedef struct cabochon_segment {
     uint64_t first_row;      /* its rows of the batch are first_row ..< first_row + row_count */
     uint64_t row_count;
@@ -195,7 +196,9 @@ typedef struct cabochon_gated_linear_args {
 /* Gives queries and keys their norm (where a gain is given) and their rotary position, scales the
  * queries, and files keys and values in the cache at their positions. Rotation pairs element i of
  * a head with i + head_size/2: (a, b) -> (a cos - b sin, b cos + a sin). Values are stored as they
- * are. Rounding to float16 is to nearest even. */
+ * are. Rounding to float16 is to nearest even. A Q8_0 block's scale is its largest magnitude / 127
+ * in float16, its bytes the nearest to element / scale; where an element is not finite, the scale
+ * is NaN. */
 typedef struct cabochon_rotate_args {
     size_t struct_size;
     float *queries;      /* [tokens, heads, head_size], changed in place */
@@ -208,7 +211,7 @@ typedef struct cabochon_rotate_args {
     const float *cosines, *sines; /* [tokens, head_size / 2] */
     uint64_t tokens;
     uint32_t heads, kv_heads, head_size;
-    uint32_t kv_type; /* CABOCHON_TYPE_F32 or CABOCHON_TYPE_F16 */
+    uint32_t kv_type; /* CABOCHON_TYPE_F32, _F16 or _Q8_0; a backend declines what it doesn't know */
     const cabochon_segment *segments;
     uint64_t segment_count;
 } cabochon_rotate_args;

@@ -47,6 +47,7 @@ public final class Model: Sendable {
     ///
     /// - Throws: `.io`, `.invalidFile` or `.unsupported` naming the file and what in it; `.backend` for
     ///   a backend that is not there; `.invalidArgument` for a context length out of range.
+    ///   `.unsupported` also for a KV type whose blocks the model's heads don't fill.
     public init(path: String, engine: Engine, options: Options = Options()) throws(CabochonError) {
         let start = monotonicNanoseconds()
         let source = try ModelSource(
@@ -61,6 +62,12 @@ public final class Model: Sendable {
         tokenizer = try source.makeTokenizer()
         var configuration = source.configuration
         if configuration.vocabularySize == 0 { configuration.vocabularySize = tokenizer.vocabulary.count }
+        guard configuration.headSize.isMultiple(of: options.kvType.blockSize) else {
+            throw CabochonError(
+                .unsupported,
+                "\(path): heads of \(configuration.headSize) elements are not whole blocks of "
+                    + "\(options.kvType.blockSize), as a KV cache of \(options.kvType) needs")
+        }
         self.configuration = configuration
         contextLength = options.contextLength == 0 ? configuration.contextLength : options.contextLength
         stopTokens = try source.stopTokens(of: tokenizer)

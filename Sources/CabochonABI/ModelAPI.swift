@@ -28,6 +28,7 @@ private func modelOptions(_ pointer: UnsafePointer<cabochon_model_options>?) thr
     switch given.kv_type {
     case CABOCHON_KV_DEFAULT, CABOCHON_KV_F16: result.kvType = .f16
     case CABOCHON_KV_F32: result.kvType = .f32
+    case CABOCHON_KV_Q8_0: result.kvType = .q8_0
     default: throw CabochonError(.unsupportedOption, "options.kv_type is \(given.kv_type)")
     }
     switch given.embedding_scale {

@@ -46,6 +46,9 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Tokens that come before what is decoded.", valueName: "tokens"))
     var depth = NumberList([0, 1024, 4096])
 
+    @Option(help: KVType.help)
+    var kvType: KVType = .f16
+
     @Option(help: ArgumentHelp("Repetitions of each.", valueName: "count"))
     var repetitions = 5
 
@@ -107,7 +110,7 @@ struct BenchCommand: ParsableCommand {
         common.verbose = verbose
         var options = ModelOptions()
         options.model = path
-        let model = try options.load(common)
+        let model = try options.load(common) { $0.kvType = kvType }
         let run = try BenchRun(model: model, cases: cases, measuresLimits: limits)
         return try cases.map { benchCase in
             say("\(path), \(model.backend), \(benchCase.words) ...")

@@ -5,6 +5,7 @@ import Cabochon
 struct BenchFile {
     let path: String
     let type: String
+    let kvType: KVType
     /// Of all weights, each read once: the embedding is the head's matrix.
     let bytesPerToken: Int
     /// A multiplication and an addition for each parameter of the layers' matrices.
@@ -12,7 +13,8 @@ struct BenchFile {
     /// What most of the layers' parameters are multiplied as.
     let arithmetic: Arithmetic
     private let configuration: GemmaConfiguration
-    private let bytesPerKVElement: Int
+    /// Of a head's keys, or values, at one position.
+    private let bytesPerKVRow: Int
 
     enum Arithmetic: String { case int8, bf16, f32 }
 
@@ -23,6 +25,7 @@ struct BenchFile {
         let matrices = tensors.filter { $0.shape.count == 2 && !$0.name.contains("embd") && !$0.name.contains("embed") }
         path = model.path
         type = description.fileType
+        kvType = model.options.kvType
         bytesPerToken = tensors.reduce(0) { $0 + $1.byteCount }
         operationsPerToken = 2 * matrices.reduce(0) { $0 + Self.parameters($1) }
         func count(_ types: [String]) -> Int {
@@ -31,7 +34,7 @@ struct BenchFile {
         let (floats, halves, all) = (count(["F32"]), count(["BF16", "F16"]), operationsPerToken / 2)
         arithmetic = halves * 2 > all ? .bf16 : floats * 2 > all ? .f32 : .int8
         configuration = model.configuration
-        bytesPerKVElement = model.options.kvType == .f16 ? 2 : 4
+        bytesPerKVRow = kvType.rowBytes(headSize: configuration.headSize)
     }
 
     private static func parameters(_ tensor: TensorDescription) -> Int { tensor.shape.reduce(1, *) }
@@ -43,6 +46,6 @@ struct BenchFile {
         let positions = configuration.slides.reduce(0) { sum, slides in
             sum + (slides && configuration.slidingWindow > 0 ? min(middle, configuration.slidingWindow) : middle)
         }
-        return 2 * positions * configuration.kvHeadCount * configuration.headSize * bytesPerKVElement
+        return 2 * positions * configuration.kvHeadCount * bytesPerKVRow
     }
 }

@@ -89,7 +89,7 @@ struct BenchReport {
             "depth": .integer(result.benchCase.depth), "repetitions": .integer(result.samples.count),
             "tokens_per_second": .number(result.tokensPerSecond), "tokens_per_second_min": .number(result.lowest),
             "tokens_per_second_max": .number(result.highest), "bytes_per_token": .integer(result.bytesPerToken),
-            "kv_bytes_per_token": .integer(result.kvBytesPerToken),
+            "kv_type": .string("\(result.file.kvType)"), "kv_bytes_per_token": .integer(result.kvBytesPerToken),
             "bytes_per_second": number(result.readBytesPerSecond),
             "operations_per_token": .integer(result.file.operationsPerToken),
             "operations_per_second": .number(result.operationsPerSecond),

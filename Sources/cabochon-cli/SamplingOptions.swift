@@ -103,7 +103,7 @@ struct ContextOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Positions of the context. Without it: the model's own.", valueName: "tokens"))
     var context: Int?
 
-    @Option(help: ArgumentHelp("Numbers of the KV cache: f16 or f32.", valueName: "type"))
+    @Option(help: KVType.help)
     var kvType: KVType = .f16
 
     func validate() throws {
@@ -117,14 +117,15 @@ struct ContextOptions: ParsableArguments {
 }
 
 extension KVType: ExpressibleByArgument {
-    public init?(argument: String) {
-        switch argument {
-        case "f16": self = .f16
-        case "f32": self = .f32
-        default: return nil
-        }
+    static var help: ArgumentHelp {
+        ArgumentHelp("Numbers of the KV cache: f16, f32, or q8_0, which is half of f16.", valueName: "type")
     }
 
-    public static var allValueStrings: [String] { ["f16", "f32"] }
-    public var defaultValueDescription: String { self == .f16 ? "f16" : "f32" }
+    public init?(argument: String) {
+        guard let type = Self.allCases.first(where: { "\($0)" == argument }) else { return nil }
+        self = type
+    }
+
+    public static var allValueStrings: [String] { allCases.map { "\($0)" } }
+    public var defaultValueDescription: String { "\(self)" }
 }

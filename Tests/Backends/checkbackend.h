@@ -170,6 +170,9 @@ uint64_t check_batch_part(const check_batch *batch, uint64_t first, uint64_t cou
 uint64_t check_segment_of(const check_batch *batch, uint64_t row);
 double check_cached(const check_batch *batch, uint64_t segment, const void *cache, uint64_t head, uint64_t position,
                     uint64_t element);
+/* Of the Q8_0 block that holds an element. */
+double check_cached_scale(const check_batch *batch, uint64_t segment, const void *cache, uint64_t head,
+                          uint64_t position, uint64_t element);
 bool check_caches_same(const check_batch *left, const check_batch *right);
 /* Fails the case if a position that belongs to no row of the batch was written. */
 void check_cache_outside(const check_batch *batch);

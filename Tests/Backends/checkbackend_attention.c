@@ -1,4 +1,4 @@
-/* checkbackend_attention.c - checks of attention: windows, softcap, grouped heads, both caches. */
+/* checkbackend_attention.c - checks of attention: windows, softcap, grouped heads, all kinds of caches. */
 #include "checkbackend.h"
 
 #include <math.h>
@@ -130,18 +130,22 @@ void check_attention(void) {
     static const uint64_t windows[] = {0, 5, 64, 1, 4096};
     /* Keys of 1 give even weights; of 40, scores that overflow without the largest taken off. */
     static const double key_scales[] = {1, 8, 40};
+    static const uint32_t kv_types[] = {CABOCHON_TYPE_F32, CABOCHON_TYPE_F16, CABOCHON_TYPE_Q8_0};
     uint32_t number = 0;
     for (uint32_t shape = 0; shape < CHECK_BATCH_COUNT; shape++) {
         for (uint32_t size = 0; size < 5; size++) {
             for (uint32_t h = 0; h < 5; h++) {
-                for (uint32_t kv = 0; kv < 2; kv++, number++) {
-                    check_shape(shape, kv ? CABOCHON_TYPE_F16 : CABOCHON_TYPE_F32, heads[h][0], heads[h][1],
-                                head_sizes[size], windows[number % 5], number % 3 ? 50 : 0, key_scales[number / 5 % 3],
-                                number % 4 == 0 ? 5 : 0);
+                for (uint32_t kv = 0; kv < 3; kv++) {
+                    /* Rows of Q8_0 are whole blocks. */
+                    if (kv_types[kv] == CABOCHON_TYPE_Q8_0 && head_sizes[size] % 32 != 0) continue;
+                    check_shape(shape, kv_types[kv], heads[h][0], heads[h][1], head_sizes[size], windows[number % 5],
+                                number % 3 ? 50 : 0, key_scales[number / 5 % 3], number % 4 == 0 ? 5 : 0);
+                    number++;
                 }
             }
         }
     }
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 16, 16, 256, 0, 50, 1, 0);
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 32, 16, 256, 577, 0, 8, 0);
+    check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_Q8_0, 32, 16, 256, 577, 50, 8, 0);
 }

@@ -21,10 +21,13 @@ static const batch_shape shapes[CHECK_BATCH_COUNT + 1] = {
     {1, {{70, 540}}}, /* CHECK_LONG_BATCH */
 };
 
-static size_t element_bytes(const check_batch *batch) { return batch->kv_type == CABOCHON_TYPE_F16 ? 2 : 4; }
+static size_t bytes_of(const check_batch *batch, uint64_t elements) {
+    if (batch->kv_type == CABOCHON_TYPE_Q8_0) return elements / 32 * 34;
+    return elements * (batch->kv_type == CABOCHON_TYPE_F16 ? 2 : 4);
+}
 
 static size_t cache_bytes(const check_batch *batch, uint64_t segment) {
-    return batch->kv_heads * batch->capacity[segment] * batch->head_size * element_bytes(batch);
+    return bytes_of(batch, batch->kv_heads * batch->capacity[segment] * batch->head_size);
 }
 
 check_batch check_random_batch(uint32_t shape, uint32_t kv_type, uint32_t kv_heads, uint32_t head_size) {
@@ -50,9 +53,20 @@ void check_empty_caches(check_batch *batch) {
     }
 }
 
-static void put(const check_batch *batch, void *cache, uint64_t index, float value) {
+/* Elements that are stored together, of about this size. */
+static uint64_t put_block(const check_batch *batch, void *cache, uint64_t index, double size) {
+    if (batch->kv_type == CABOCHON_TYPE_Q8_0) {
+        unsigned char *block = (unsigned char *)cache + bytes_of(batch, index);
+        uint16_t scale = check_float16((float)(size * (1 + (double)check_random_below(4)) / 127));
+        memcpy(block, &scale, sizeof scale);
+        /* All codes, -128 among them, which no rounding makes but a file may hold. */
+        for (int i = 0; i < 32; i++) block[2 + i] = (unsigned char)check_random_below(256);
+        return 32;
+    }
+    float value = (float)(size * check_random_normal());
     if (batch->kv_type == CABOCHON_TYPE_F16) ((uint16_t *)cache)[index] = check_float16(value);
     else ((float *)cache)[index] = value;
+    return 1;
 }
 
 void check_fill_caches(const check_batch *batch, double key_scale) {
@@ -60,9 +74,11 @@ void check_fill_caches(const check_batch *batch, double key_scale) {
         const cabochon_segment *segment = &batch->segments[i];
         uint64_t filled = (segment->first_position + segment->row_count) * batch->head_size;
         for (uint64_t head = 0; head < batch->kv_heads; head++) {
-            for (uint64_t e = 0; e < filled; e++) {
-                put(batch, segment->keys, head * segment->head_stride + e, (float)(key_scale * check_random_normal()));
-                put(batch, segment->values, head * segment->head_stride + e, (float)check_random_normal());
+            uint64_t start = head * segment->head_stride, end = start + filled;
+            for (uint64_t at = start; at < end;) {
+                uint64_t stored = put_block(batch, segment->keys, at, key_scale);
+                put_block(batch, segment->values, at, 1);
+                at += stored;
             }
         }
         check_freeze(segment->keys);
@@ -97,7 +113,19 @@ double check_cached(const check_batch *batch, uint64_t segment, const void *cach
                     uint64_t element) {
     uint64_t index = head * batch->segments[segment].head_stride + position * batch->head_size + element;
     if (batch->kv_type == CABOCHON_TYPE_F16) return check_float16_value(((const uint16_t *)cache)[index]);
+    if (batch->kv_type == CABOCHON_TYPE_Q8_0) {
+        const unsigned char *block = (const unsigned char *)cache + bytes_of(batch, index);
+        return check_cached_scale(batch, segment, cache, head, position, element) * (int8_t)block[2 + index % 32];
+    }
     return ((const float *)cache)[index];
+}
+
+double check_cached_scale(const check_batch *batch, uint64_t segment, const void *cache, uint64_t head,
+                          uint64_t position, uint64_t element) {
+    uint64_t index = head * batch->segments[segment].head_stride + position * batch->head_size + element;
+    uint16_t scale;
+    memcpy(&scale, (const unsigned char *)cache + bytes_of(batch, index), sizeof scale);
+    return check_float16_value(scale);
 }
 
 bool check_caches_same(const check_batch *left, const check_batch *right) {
@@ -110,7 +138,7 @@ bool check_caches_same(const check_batch *left, const check_batch *right) {
 }
 
 void check_cache_outside(const check_batch *batch) {
-    size_t row_bytes = batch->head_size * element_bytes(batch);
+    size_t row_bytes = bytes_of(batch, batch->head_size);
     for (uint64_t i = 0; i < batch->segment_count; i++) {
         const cabochon_segment *segment = &batch->segments[i];
         for (uint64_t row = 0; row < batch->kv_heads * batch->capacity[i]; row++) {

@@ -73,6 +73,47 @@ static void expect(const rotate_case *given, const float *head, const float *gai
     }
 }
 
+/* How far an element may be from what was filed for it: the magnitude that its block's scale is made of is known to
+ * `tolerance`. */
+static double rounding_of(const check_batch *batch, const double *row, uint64_t element, double tolerance) {
+    /* Half a unit in the last place of 11 bits, or of the subnormals. */
+    if (batch->kv_type == CABOCHON_TYPE_F16) return fmax(fabs(row[element]) * 0x1p-11, 0x1p-25);
+    if (batch->kv_type != CABOCHON_TYPE_Q8_0) return 0;
+    double largest = 0;
+    for (uint64_t i = element / 32 * 32; i < element / 32 * 32 + 32; i++) largest = fmax(largest, fabs(row[i]));
+    /* Half a step of a scale that is rounded as above, which the largest element itself exceeds by half a unit of
+     * 127 steps where the scale is subnormal. */
+    return (largest + tolerance) / 127 * (0.5 + 0x1p-11) + 127 * 0x1p-25;
+}
+
+/* Values are filed as they are, so that what they must be is known to the bit, but for ties of Q8_0's bytes. */
+static void check_value(const check_batch *batch, uint64_t at, uint64_t head, uint64_t position, const float *value,
+                        uint64_t i) {
+    const void *cache = batch->segments[at].values;
+    double got = check_cached(batch, at, cache, head, position, i), wanted = value[i];
+    bool holds = got == wanted;
+    if (batch->kv_type == CABOCHON_TYPE_F16) {
+        wanted = check_float16_value(check_float16(value[i]));
+        holds = got == wanted;
+    } else if (batch->kv_type == CABOCHON_TYPE_Q8_0) {
+        float largest = 0;
+        bool finite = true;
+        for (uint64_t other = i / 32 * 32; other < i / 32 * 32 + 32; other++) {
+            largest = fmaxf(largest, fabsf(value[other]));
+            finite = finite && isfinite(value[other]);
+        }
+        double scale = check_cached_scale(batch, at, cache, head, position, i);
+        double nearest = scale > 0 ? fmin(127, fmax(-127, value[i] / scale)) : 0;
+        /* A product with the scale's reciprocal rounds twice. */
+        holds = scale == check_float16_value(check_float16(fminf(largest / 127, 65504))) &&
+                fabs(got - scale * nearest) <= scale * (0.5 + 0x1p-16);
+        if (!finite) holds = isnan(scale);
+    }
+    if (!holds)
+        check_fail("value [head %llu, position %llu, %llu] is %.9g in the cache, not %.9g", (unsigned long long)head,
+                   (unsigned long long)position, (unsigned long long)i, got, wanted);
+}
+
 static void check_row(const rotate_case *original, const rotate_case *done, uint64_t row) {
     uint64_t size = done->batch.head_size, at = check_segment_of(&done->batch, row);
     const cabochon_segment *segment = &done->batch.segments[at];
@@ -90,33 +131,36 @@ static void check_row(const rotate_case *original, const rotate_case *done, uint
         const float *key = original->keys.values + row * original->keys.stride + head * size;
         const float *value = original->values.values + row * original->values.stride + head * size;
         expect(original, key, original->key_gain, row, 1, expected, tolerances);
+        double largest_tolerance = 0;
+        for (uint64_t i = 0; i < size; i++) largest_tolerance = fmax(largest_tolerance, tolerances[i]);
         for (uint64_t i = 0; i < size; i++) {
-            double got = check_cached(&done->batch, at, segment->keys, head, position, i), wanted = value[i];
-            double half_unit = 0;
-            if (done->batch.kv_type == CABOCHON_TYPE_F16) {
-                /* Half a unit in the last place of 11 bits, or of the subnormals. */
-                half_unit = fmax(fabs(expected[i]) * 0x1p-11, 0x1p-25);
-                wanted = check_float16_value(check_float16(value[i]));
-            }
-            check_close(got, expected[i], tolerances[i] + half_unit, "key [%llu, %llu, %llu]", (unsigned long long)row,
+            double got = check_cached(&done->batch, at, segment->keys, head, position, i);
+            double rounding = rounding_of(&done->batch, expected, i, largest_tolerance);
+            check_close(got, expected[i], tolerances[i] + rounding, "key [%llu, %llu, %llu]", (unsigned long long)row,
                         (unsigned long long)head, (unsigned long long)i);
-            got = check_cached(&done->batch, at, segment->values, head, position, i);
-            if (got != wanted)
-                check_fail("value [%llu, %llu, %llu] is %.9g in the cache, not %.9g", (unsigned long long)row,
-                           (unsigned long long)head, (unsigned long long)i, got, wanted);
+            check_value(&done->batch, at, head, position, value, i);
         }
     }
 }
 
-static check_matrix random_values(uint64_t tokens, uint64_t width, uint64_t stride) {
+static check_matrix random_values(uint64_t tokens, uint64_t width, uint64_t stride, bool in_blocks) {
     /* Ties of float16, the largest that rounds down, overflow, subnormals and what vanishes. */
     static const float awkward[] = {0x1.002p0f, 0x1.006p0f, 65519.996f, 65520, -1e6f,
                                     0x1p-24f,   0x1p-25f,   0x1.8p-25f, 3e-5f, -1e-12f};
+    /* Of whole blocks: scales that overflow, are subnormal or vanish, and what is no number. */
+    static const float sizes[] = {1, 1e8f, 1e-4f, 1e-7f, 0};
+    static const float others[] = {INFINITY, -INFINITY, NAN};
     check_matrix matrix = check_output(tokens, width, stride);
     for (uint64_t row = 0; row < tokens; row++) {
+        float *values = matrix.values + row * stride;
         for (uint64_t i = 0; i < width; i++) {
             uint64_t pick = check_random_below(40);
-            matrix.values[row * stride + i] = pick < 10 ? awkward[pick] : (float)check_random_normal();
+            values[i] = pick < 10 && !in_blocks ? awkward[pick] : (float)check_random_normal();
+        }
+        for (uint64_t block = 0; in_blocks && block < width; block += 32) {
+            uint64_t kind = check_random_below(40);
+            for (uint64_t i = 0; kind < 5 && i < 32; i++) values[block + i] *= sizes[kind];
+            if (kind < 8 && kind >= 5) values[block + check_random_below(32)] = others[kind - 5];
         }
     }
     check_freeze(matrix.values);
@@ -133,7 +177,8 @@ static void check_shape(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32
     uint64_t tokens = given.batch.tokens;
     given.queries = check_input(tokens, heads * head_size, heads * head_size + gap);
     given.keys = check_input(tokens, kv_heads * head_size, kv_heads * head_size + 2 * gap);
-    given.values = random_values(tokens, kv_heads * head_size, kv_heads * head_size + gap);
+    given.values =
+        random_values(tokens, kv_heads * head_size, kv_heads * head_size + gap, kv_type == CABOCHON_TYPE_Q8_0);
     given.cosines = check_output(tokens, head_size / 2, head_size / 2);
     given.sines = check_output(tokens, head_size / 2, head_size / 2);
     for (uint64_t i = 0; i < tokens * head_size / 2; i++) {
@@ -174,6 +219,10 @@ void check_rotate(void) {
             for (uint32_t h = 0; h < 5; h++, number++) {
                 check_shape(shape, number % 2 ? CABOCHON_TYPE_F16 : CABOCHON_TYPE_F32, heads[h][0], heads[h][1],
                             head_sizes[size], number % 3 != 0, number % 4 == 0 ? 5 : 0);
+                /* Rows of Q8_0 are whole blocks. */
+                if (head_sizes[size] % 32 != 0) continue;
+                check_shape(shape, CABOCHON_TYPE_Q8_0, heads[h][0], heads[h][1], head_sizes[size], number % 3 == 0,
+                            number % 4 == 0 ? 5 : 0);
             }
         }
     }

@@ -7,7 +7,7 @@ import pytest
 
 QUICK = ("--prompt", "8", "--decode", "3", "--depth", "0,20", "--repetitions", "3", "--backend", "scalar")
 FIELDS = """model file_type backend threads what tokens depth repetitions tokens_per_second tokens_per_second_min
-    tokens_per_second_max bytes_per_token kv_bytes_per_token bytes_per_second operations_per_token
+    tokens_per_second_max bytes_per_token kv_type kv_bytes_per_token bytes_per_second operations_per_token
     operations_per_second limit_bytes_per_second limit_int8_per_second limit_bf16_per_second limit_f32_per_second
     share_of_limit""".split()
 
@@ -39,6 +39,15 @@ def test_bytes_and_operations_follow_from_the_file(cabochon, tiny_gguf):
     assert decode["kv_bytes_per_token"] < deep["kv_bytes_per_token"]
     read = deep["tokens_per_second"] * (deep["bytes_per_token"] + deep["kv_bytes_per_token"])
     assert deep["bytes_per_second"] == pytest.approx(read)
+
+
+def test_bytes_of_a_cache_are_those_of_its_type(cabochon, tiny):
+    model = tiny.parent / "variants" / "gemma2-scaled"
+    for kv_type, bytes_per_head in (("f32", 128), ("f16", 64), ("q8_0", 34)):
+        arguments = ("--prompt", "0", "--decode", "1", "--depth", "7", "--repetitions", "1", "--kv-type", kv_type)
+        row, = cabochon.json("bench", "--model", model, *arguments)["results"]
+        # Eight positions, which the window of eight holds, in three layers; keys and values of 2 heads of 32 numbers.
+        assert row["kv_type"] == kv_type and row["kv_bytes_per_token"] == 8 * 3 * 2 * 2 * bytes_per_head
 
 
 def test_limits_are_measured_and_give_a_share(cabochon, tiny_gguf):

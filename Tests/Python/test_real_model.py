@@ -54,6 +54,14 @@ def test_log_probabilities_are_those_of_the_reference(model, case):
     assert abs(likelihoods.mean() - np.mean(case["nll"])) <= 0.08
 
 
+def test_a_cache_of_a_byte_an_element_stays_within_the_same_limit(model_path):
+    model = cabochon.Model(model_path, kv_type="q8_0")
+    for case in CASES:
+        found = log_softmax(np.asarray(model.logits(case["ids"])))
+        reference = np.asarray(case["top_logits"]) - np.asarray(case["logsumexp"])[:, None]
+        assert np.abs(reference - np.take_along_axis(found, np.asarray(case["top_ids"]), 1)).mean() <= 0.12
+
+
 def test_the_model_knows_at_what_water_boils(model):
     answer = model.generate("Water boils at", max_tokens=7, temperature=0)
     assert answer.text.startswith(" 100 degrees Celsius")

@@ -73,7 +73,7 @@ struct AttentionTask {
         _ memory: UnsafeMutablePointer<Float>, _ segment: cabochon_segment, _ head: Int, _ firstRow: Int, _ rows: Int
     ) {
         var tile = gather(memory, segment, head, firstRow, rows)
-        let totals = memory + AttentionTile.floats(queries: rowsPerTile * group, width: width)
+        let totals = memory + AttentionTile.floats(queries: rowsPerTile * group, width: width, args)
         let count = rows * group
         let firstSpan = tile.range(0).first / Span.keys
         let lastSpan = (tile.range(count - 1).end - 1) / Span.keys
@@ -149,11 +149,20 @@ struct AttentionTask {
     private func attend(_ tile: inout AttentionTile, _ segment: cabochon_segment, _ head: Int, _ span: Int) {
         guard let keys = segment.keys, let values = segment.values else { return }
         let element = head * Int(truncatingIfNeeded: segment.head_stride)
-        if args.kv_type == WeightType.f16 {
-            tile.attend(FormatF16.self, span: span, keys + 2 * element, values + 2 * element)
-        } else {
-            tile.attend(FormatF32.self, span: span, keys + 4 * element, values + 4 * element)
+        switch args.kv_type {
+        case WeightType.f16: attend(FormatF16.self, &tile, keys, values, element, span)
+        case WeightType.f32: attend(FormatF32.self, &tile, keys, values, element, span)
+        default: attend(CachedBlocks.self, &tile, keys, values, element, span)
         }
+    }
+
+    @inline(__always)
+    private func attend<Format: CacheFormat>(
+        _: Format.Type, _ tile: inout AttentionTile, _ keys: UnsafeRawPointer, _ values: UnsafeRawPointer,
+        _ element: Int, _ span: Int
+    ) {
+        let place = Format.bytes(of: element)
+        tile.attend(Format.self, span: span, keys + place, values + place)
     }
 }
 
@@ -164,7 +173,7 @@ public func attention(
 ) -> Int32 {
     guard let run, let args = args?.pointee, let queries = args.queries, let output = args.output,
         let segments = args.segments, args.kv_heads > 0, args.heads >= args.kv_heads,
-        args.kv_type == WeightType.f16 || args.kv_type == WeightType.f32
+        isCacheType(args.kv_type, headSize: args.head_size)
     else { return OpStatus.declined }
     let segmentCount = Int(truncatingIfNeeded: args.segment_count)
     if args.tokens == 0 || segmentCount == 0 { return OpStatus.done }
@@ -173,7 +182,7 @@ public func attention(
     let rowsPerTile = max(1, queriesPerTile(args, threads: Int(run.pointee.thread_count)) / group)
     let partialFloats = width + 16
     let workerFloats =
-        AttentionTile.floats(queries: rowsPerTile * group, width: width)
+        AttentionTile.floats(queries: rowsPerTile * group, width: width, args)
         + rowsPerTile * group * partialFloats
 
     // The shares are counted before there is memory to note them in.

@@ -6,7 +6,7 @@ extension AttentionTile {
     ///
     /// - Parameter next: what is read after these keys.
     @inline(__always)
-    func score<Format: FloatFormat>(
+    func score<Format: CacheFormat>(
         _: Format.Type, _ keys: UnsafeRawPointer, _ block: Range<Int>, next: ReadAhead
     ) {
         var query = 0
@@ -27,7 +27,7 @@ extension AttentionTile {
 
     /// `few` queries by lanes / few keys at a time; keys beyond the last repeat it, and their scores
     /// are masked later.
-    private func score<Format: FloatFormat, let few: Int>(
+    private func score<Format: CacheFormat, let few: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _ keys: UnsafeRawPointer, _ first: Int, _ end: Int,
         _ query: Int, _ ahead: ReadAhead
     ) {
@@ -38,11 +38,11 @@ extension AttentionTile {
         while key < end {
             var products = LaneSums(repeating: broadcast(Float(0)))
             var place = 0
-            while place + lanes <= headSize {
+            while place + Format.groupElements <= headSize {
                 addProducts(
-                    Format.self, &products, source, keys, key, end - 1, place, lanes,
+                    Format.self, &products, source, keys, key, end - 1, place, Format.groupElements,
                     InlineArray<few, Void>.self, &ahead)
-                place += lanes
+                place += Format.groupElements
             }
             if place < headSize {
                 addProducts(
@@ -62,23 +62,32 @@ extension AttentionTile {
         }
     }
 
-    /// One vector of each query by one of each key; `elements` is a constant where it is `lanes`.
+    /// A group of each query's elements by one of each key's; `elements` is a constant where they are whole.
     @inline(__always)
-    private func addProducts<Format: FloatFormat, let few: Int>(
+    private func addProducts<Format: CacheFormat, let few: Int>(
         _: Format.Type, _ products: inout LaneSums, _ source: UnsafePointer<Float>, _ keys: UnsafeRawPointer,
         _ key: Int, _ lastKey: Int, _ place: Int, _ elements: Int, _: InlineArray<few, Void>.Type,
         _ ahead: inout ReadAhead
     ) {
         let keysAtOnce = lanes / few
-        var vectors = InlineArray<few, FloatVector>(repeating: broadcast(Float(0)))
-        for number in 0..<few { vectors[number] = loadFloats(source + number * width + place) }
-        for number in 0..<keysAtOnce {
-            ahead.ask(beside: number, of: lanes * Format.bytes)
-            let row = keys + min(key + number, lastKey) * headSize * Format.bytes + place * Format.bytes
-            let vector = elements == lanes ? Format.load(row) : Format.load(row, first: elements)
-            for other in 0..<few {
-                let index = other * keysAtOnce + number
-                products[index] = multiplyAdd(vectors[other], vector, products[index])
+        let isWhole = elements == Format.groupElements
+        var scales = LaneSums(repeating: broadcast(Float(0)))
+        for number in 0..<keysAtOnce where isWhole {
+            scales[number] = Format.scale(keys + Format.bytes(of: min(key + number, lastKey) * headSize), place)
+        }
+        for part in 0..<(isWhole ? Format.groupElements / lanes : 1) {
+            let place = place + part * lanes
+            var vectors = InlineArray<few, FloatVector>(repeating: broadcast(Float(0)))
+            for number in 0..<few { vectors[number] = loadFloats(source + number * width + place) }
+            for number in 0..<keysAtOnce {
+                ahead.ask(beside: number, of: Format.vectorBytes)
+                let row = keys + Format.bytes(of: min(key + number, lastKey) * headSize)
+                let vector =
+                    isWhole ? Format.load(row, place, scales[number]) : Format.load(row, place, first: elements)
+                for other in 0..<few {
+                    let index = other * keysAtOnce + number
+                    products[index] = multiplyAdd(vectors[other], vector, products[index])
+                }
             }
         }
     }

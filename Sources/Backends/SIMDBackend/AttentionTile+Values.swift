@@ -13,7 +13,7 @@ extension AttentionTile {
     ///
     /// - Parameter next: what is read after these values.
     @inline(__always)
-    func accumulate<Format: FloatFormat>(
+    func accumulate<Format: CacheFormat>(
         _: Format.Type, _ values: UnsafeRawPointer, _ block: Range<Int>, next: ReadAhead
     ) {
         var query = 0
@@ -44,7 +44,7 @@ extension AttentionTile {
     /// Whole values of `few` queries, `parts` vectors at a time: the fewer queries, the more vectors, so that sums need
     /// not wait for each other.
     @inline(__always)
-    private func accumulate<Format: FloatFormat, let few: Int, let parts: Int>(
+    private func accumulate<Format: CacheFormat, let few: Int, let parts: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _: InlineArray<parts, Void>.Type, _ rows: ValueRows,
         _ query: Int, _ isFirst: Bool, _ ahead: inout ReadAhead
     ) {
@@ -72,7 +72,7 @@ extension AttentionTile {
 
     /// For `few` queries and `parts` vectors of `elements` each.
     @inline(__always)
-    private func accumulate<Format: FloatFormat, let few: Int, let parts: Int>(
+    private func accumulate<Format: CacheFormat, let few: Int, let parts: Int>(
         _: Format.Type, _: InlineArray<few, Void>.Type, _: InlineArray<parts, Void>.Type,
         _ rows: ValueRows, _ query: Int, _ isFirst: Bool, _ place: Int, _ elements: Int, _ ahead: inout ReadAhead
     ) {
@@ -85,14 +85,17 @@ extension AttentionTile {
                 totals[number][part] = multiply(loadFloats(target + number * width + part * lanes), correction)
             }
         }
-        let rowBytes = headSize * Format.bytes
-        var row = rows.start + rows.first * rowBytes + place * Format.bytes
+        let rowBytes = Format.bytes(of: headSize)
+        var row = rows.start + rows.first * rowBytes
         for key in rows.first..<rows.end {
             var vectors = InlineArray<parts, FloatVector>(repeating: broadcast(Float(0)))
+            var scale = broadcast(Float(0))
             for part in 0..<parts {
-                ahead.ask(beside: part, of: lanes * Format.bytes)
-                let source = row + part * lanes * Format.bytes
-                vectors[part] = elements == lanes ? Format.load(source) : Format.load(source, first: elements)
+                ahead.ask(beside: part, of: Format.vectorBytes)
+                let place = place + part * lanes
+                if part * lanes % Format.groupElements == 0 { scale = Format.scale(row, place) }
+                vectors[part] =
+                    elements == lanes ? Format.load(row, place, scale) : Format.load(row, place, first: elements)
             }
             for number in 0..<few {
                 let weight = broadcast(scores[(query + number) * Span.block + key])

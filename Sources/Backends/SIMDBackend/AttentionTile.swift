@@ -36,14 +36,16 @@ struct AttentionTile {
     /// Query m belongs to position firstPosition + m / group.
     var group: Int
     var firstPosition: Int
+    var widened: UnsafeMutablePointer<Float>  // [64, headSize], keys or values of a cache in blocks
 
     private static func columnFloats(width: Int) -> Int {
         columnKeys * (width + ColumnQueries.count * lanes.trailingZeroBitCount)
     }
 
     /// Floats that a tile takes.
-    static func floats(queries: Int, width: Int) -> Int {
-        (columnFloats(width: width) + queries * (2 * width + Span.block + 3) + 15) & ~15
+    static func floats(queries: Int, width: Int, _ args: cabochon_attention_args) -> Int {
+        let widened = args.kv_type == WeightType.q8_0 ? Span.block * Int(args.head_size) : 0
+        return (columnFloats(width: width) + queries * (2 * width + Span.block + 3) + widened + 15) & ~15
     }
 
     init(_ memory: UnsafeMutablePointer<Float>, queries maximum: Int, width: Int, _ args: cabochon_attention_args) {
@@ -55,6 +57,7 @@ struct AttentionTile {
         largest = scores + maximum * Span.block
         weights = largest + maximum
         corrections = weights + maximum
+        widened = corrections + maximum
         count = maximum
         self.width = width
         headSize = Int(args.head_size)
@@ -80,7 +83,7 @@ struct AttentionTile {
 
     /// One span: leaves largest and weights, and sums where largest is not `lowest`, as it is where a query sees
     /// nothing of the span.
-    func attend<Format: FloatFormat>(
+    func attend<Format: CacheFormat>(
         _: Format.Type, span: Int, _ keys: UnsafeRawPointer, _ values: UnsafeRawPointer
     ) {
         for query in 0..<count {
@@ -92,18 +95,26 @@ struct AttentionTile {
         var start = first / Span.block * Span.block
         while start < end {
             let block = start..<min(start + Span.block, end)
-            let rowBytes = headSize * Format.bytes
-            let place = start * rowBytes
-            let blockBytes = Span.block * rowBytes
-            let next = ReadAhead(values + place, bytes: blockBytes)
-            if count >= Self.leastQueriesOfColumns {
-                scoreColumns(Format.self, keys + place, block, next: next)
+            let place = Format.bytes(of: start * headSize)
+            let blockBytes = Format.bytes(of: Span.block * headSize)
+            let nextValues = ReadAhead(values + place, bytes: blockBytes)
+            let nextKeys = ReadAhead(keys + (place + blockBytes), bytes: blockBytes)
+            if count < Format.leastQueriesOfRows {
+                score(Format.self, keys + place, block, next: nextValues)
+                exponentiate(block)
+                accumulate(Format.self, values + place, block, next: nextKeys)
             } else {
-                score(Format.self, keys + place, block, next: next)
+                let elements = block.count * headSize
+                let keys = Format.rows(keys + place, elements: elements, buffer: widened)
+                if count < Self.leastQueriesOfColumns {
+                    score(Format.Rows.self, keys, block, next: nextValues)
+                } else {
+                    scoreColumns(Format.Rows.self, keys, block, next: nextValues)
+                }
+                exponentiate(block)
+                let values = Format.rows(values + place, elements: elements, buffer: widened)
+                accumulate(Format.Rows.self, values, block, next: nextKeys)
             }
-            exponentiate(block)
-            accumulate(
-                Format.self, values + place, block, next: ReadAhead(keys + (place + blockBytes), bytes: blockBytes))
             start += Span.block
         }
     }

@@ -82,17 +82,18 @@ struct RotateTask {
     private func store(
         _ source: UnsafePointer<Float>, _ cache: UnsafeMutableRawPointer, _ element: Int, _ size: Int
     ) {
-        var place = 0
-        while place < size {
-            let count = min(lanes, size - place)
-            let values = loadFloats(source + place, first: count)
-            if args.kv_type == WeightType.f16 {
-                storeHalves(values, cache + 2 * (element + place), first: count)
-            } else {
-                storeFloats(values, cache + 4 * (element + place), first: count)
-            }
-            place += lanes
+        switch args.kv_type {
+        case WeightType.f16: store(FormatF16.self, source, cache, element, size)
+        case WeightType.f32: store(FormatF32.self, source, cache, element, size)
+        default: store(CachedBlocks.self, source, cache, element, size)
         }
+    }
+
+    @inline(__always)
+    private func store<Format: CacheFormat>(
+        _: Format.Type, _ source: UnsafePointer<Float>, _ cache: UnsafeMutableRawPointer, _ element: Int, _ size: Int
+    ) {
+        Format.store(source, cache + Format.bytes(of: element), elements: size)
     }
 }
 
@@ -103,7 +104,7 @@ public func rotate(
 ) -> Int32 {
     guard let run, let args = args?.pointee, let queries = args.queries, let keys = args.keys,
         let values = args.values, let cosines = args.cosines, let sines = args.sines, let segments = args.segments,
-        args.kv_type == WeightType.f16 || args.kv_type == WeightType.f32
+        isCacheType(args.kv_type, headSize: args.head_size)
     else { return OpStatus.declined }
     let tokens = Int(truncatingIfNeeded: args.tokens)
     if tokens == 0 { return OpStatus.done }

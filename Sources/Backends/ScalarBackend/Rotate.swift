@@ -7,7 +7,7 @@ func rotate(_ run: Run, _ args: cabochon_rotate_args) -> Int32 {
         let cosines = args.cosines, let sines = args.sines
     else { return CABOCHON_OP_DECLINED }
     let size = Int(args.head_size)
-    let isHalf = args.kv_type == CABOCHON_TYPE_F16
+    guard let cached = CachedRow(type: args.kv_type, size: size) else { return CABOCHON_OP_DECLINED }
     guard let buffers = scratch(run, count: Int(run.pointee.thread_count) * size) else { return CABOCHON_OP_FAILED }
     for index in 0..<Int(args.segment_count) {
         let segment = segments[index]
@@ -33,10 +33,10 @@ func rotate(_ run: Run, _ args: cabochon_rotate_args) -> Int32 {
                     key.update(from: source, count: size)
                 }
                 rotateHalves(key, cosine, sine, size: size)
-                let place = head * Int(segment.head_stride) + (Int(segment.first_position) + offset) * size
-                store(key, in: cachedKeys, at: place, isHalf: isHalf, count: size)
+                let place = head * Int(segment.head_stride) / size + Int(segment.first_position) + offset
+                cached.store(key, in: cachedKeys, at: place)
                 let value = values + row * Int(args.value_stride) + head * size
-                store(value, in: cachedValues, at: place, isHalf: isHalf, count: size)
+                cached.store(value, in: cachedValues, at: place)
             }
         }
     }
@@ -50,17 +50,5 @@ private func rotateHalves(_ head: Floats, _ cosine: UnsafePointer<Float>, _ sine
         let b = head[i + size / 2]
         head[i] = a * cosine[i] - b * sine[i]
         head[i + size / 2] = b * cosine[i] + a * sine[i]
-    }
-}
-
-/// Files a head's row at element `place` of the cache.
-private func store(
-    _ row: UnsafePointer<Float>, in cache: UnsafeMutableRawPointer, at place: Int, isHalf: Bool, count: Int
-) {
-    if isHalf {
-        let output = cache.assumingMemoryBound(to: Float16.self) + place
-        for i in 0..<count { output[i] = Float16(row[i]) }
-    } else {
-        (cache.assumingMemoryBound(to: Float.self) + place).update(from: row, count: count)
     }
 }

@@ -7,12 +7,27 @@
 import CCabochonBackend
 import CabochonShims
 
-/// The element type of a KV cache. Raw values are GGUF's.
-public enum KVType: UInt32, Sendable {
+/// What the rows of a KV cache are stored in. Raw values are GGUF's.
+public enum KVType: UInt32, Sendable, CaseIterable {
     case f16 = 1
     case f32 = 0
+    /// A float16 scale and a byte for each of 32 elements: half the memory of f16, and of what a token late in a
+    /// context has to read.
+    case q8_0 = 8
 
-    var byteCount: Int { self == .f16 ? 2 : 4 }
+    private var tensorType: TensorType {
+        switch self {
+        case .f16: .f16
+        case .f32: .f32
+        case .q8_0: .q8_0
+        }
+    }
+
+    /// Elements that are stored together; a head's row is a whole number of blocks.
+    public var blockSize: Int { tensorType.blockSize }
+
+    /// Bytes of a head's row.
+    public func rowBytes(headSize: Int) -> Int { headSize / blockSize * tensorType.bytesPerBlock }
 }
 
 final class KVCache {
@@ -21,6 +36,7 @@ final class KVCache {
     let layerCount: Int
     let kvHeadCount: Int
     let headSize: Int
+    private let rowBytes: Int
     /// Positions that hold a token. Raised only when a whole append has succeeded.
     private(set) var length = 0
     private let memory: ReservedMemory
@@ -32,14 +48,15 @@ final class KVCache {
         kvHeadCount = c.kvHeadCount
         headSize = c.headSize
         let label = "the KV cache"
-        let perLayer = try Checked.multiply(2 * c.kvHeadCount * c.headSize * type.byteCount, capacity, label)
+        rowBytes = type.rowBytes(headSize: c.headSize)
+        let perLayer = try Checked.multiply(2 * c.kvHeadCount * rowBytes, capacity, label)
         memory = try ReservedMemory(
             byteCount: try Checked.multiply(c.layerCount, perLayer, label), for: "a KV cache of \(capacity) positions")
     }
 
     /// Elements from one KV head to the next.
     var headStride: Int { capacity * headSize }
-    private var planeBytes: Int { kvHeadCount * headStride * type.byteCount }
+    private var planeBytes: Int { kvHeadCount * capacity * rowBytes }
 
     func keys(layer: Int) -> UnsafeMutableRawPointer { memory.pointer + 2 * layer * planeBytes }
     func values(layer: Int) -> UnsafeMutableRawPointer { keys(layer: layer) + planeBytes }
@@ -57,7 +74,6 @@ final class KVCache {
     }
 
     private func positions(_ range: Range<Int>, plane: Int, head: Int) -> UnsafeMutableRawBufferPointer {
-        let rowBytes = headSize * type.byteCount
         let start = memory.pointer + plane * planeBytes + (head * capacity + range.lowerBound) * rowBytes
         return UnsafeMutableRawBufferPointer(start: start, count: range.count * rowBytes)
     }

@@ -67,7 +67,7 @@ extension Session {
             throw CabochonError(.invalidArgument, "\(path): saved with another model or KV type than \(model.path)")
         }
         let (length, cached) = (numbers[6], numbers[7])
-        let perPosition = 2 * c.layerCount * c.kvHeadCount * c.headSize * model.options.kvType.byteCount
+        let perPosition = 2 * c.layerCount * c.kvHeadCount * model.options.kvType.rowBytes(headSize: c.headSize)
         let needed = try Checked.add(
             try Checked.multiply(length, 4, path), try Checked.multiply(cached, perPosition, path), path)
         guard length <= numbers[5], cached <= length, length - cached <= 1, needed == reader.remaining - 8 else {

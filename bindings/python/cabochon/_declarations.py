@@ -27,7 +27,7 @@ class EngineOptions(ctypes.Structure):
     ]
 
 
-KV_TYPES = {"f16": 1, "f32": 2}
+KV_TYPES = {"f16": 1, "f32": 2, "q8_0": 3}
 EMBEDDING_SCALES = {"bf16": 1, "f32": 2}
 LOAD_VOCABULARY_ONLY = 1
 LOAD_COPY = 2

@@ -31,7 +31,8 @@ class Model:
 
     ``backend`` is a name out of ``cabochon.backends()``, "simd" for the best SIMD one, or the path
     of a backend's library; None takes CABOCHON_BACKEND, or else the best. ``threads`` None is one
-    for each processor. ``kv_type`` "f16" or "f32" is what sessions keep keys and values in.
+    for each processor. ``kv_type`` "f16", "f32" or "q8_0" is what sessions keep keys and values in;
+    "q8_0", a byte an element, halves their memory.
     ``vocab_only`` loads the tokenizer and no weights; ``copy`` reads weights into memory, where nobody
     who truncates the file can hurt, instead of mapping them. Everything but assigning ``backend`` leaves a
     model as it is, and any number of threads may use it at once.
