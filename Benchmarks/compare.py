@@ -2,14 +2,15 @@
 """Cabochon beside other runtimes: the same files, the same tokens, turn by turn.
 
     Benchmarks/compare.py MODEL.gguf ... [--venv FOLDER | --llama-python PYTHON] [--rounds 5] [--threads 2] [--greedy]
-                          [--openvino FOLDER[,GROUP]] ... [--transformers FOLDER] [--peer-python PYTHON]
+                          [--depth TOKENS] [--kv-type f16] [--openvino FOLDER[,GROUP]] ... [--transformers FOLDER] [--peer-python PYTHON]
 
 Each runtime is a process of its own that holds its model and waits; the turns go A B A B, so that a
 slow minute of the machine meets both. Prints medians, ranges, and ratios of medians, in Markdown.
 The tokens are random, the same for all. After a run of each that is not counted:
 
     prefill   the prompt in one call, to the logits after its last token
-    decode    one token and the logits after it, so many times, from an empty context on
+    decode    one token and the logits after it, so many times, from an empty context on, or with --depth
+              behind so many tokens, of Cabochon and llama.cpp only, and without prefill
     greedy    so many tokens after one, each the most probable; not measured unless --greedy is given
     load      in a new process, from opening the model to the logits after 16 tokens; file cached, and as
               much memory as the file has just been written to and freed: a virtual machine's host may take
@@ -47,10 +48,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 class Cabochon:
     modules = ("cabochon", "numpy")
 
-    def __init__(self, cabochon, numpy, path, threads, backend, context):
-        model = cabochon.Model(path, backend=backend or None, threads=threads)
+    def __init__(self, cabochon, numpy, path, options, context):
+        model = cabochon.Model(path, backend=options.backend or None, threads=options.threads, kv_type=options.kv_type)
         self.version, self.vocabulary = f"{cabochon.version()} {model.backend}", model.vocab_size
-        self.session = model.session(context)
+        self.session, self.depth = model.session(context), options.depth
 
     def prefill(self, ids):
         self.session.truncate(0)
@@ -58,7 +59,7 @@ class Cabochon:
         self.session.logits()
 
     def decode(self, ids):
-        self.session.truncate(0)
+        self.session.truncate(self.depth)
         for token in ids:
             self.session.append([token])
             self.session.logits()
@@ -74,7 +75,7 @@ class Llama:
     modules = ("llama_cpp",)
     batch_size = 512
 
-    def __init__(self, c, path, threads, backend, context):
+    def __init__(self, c, path, options, context):
         c.llama_backend_init()
         compiled = " ".join(word for word in c.llama_print_system_info().decode().split() if "AVX" in word)
         self.c, self.version = c, f"llama-cpp-python {c.__version__} {compiled}".rstrip()
@@ -83,7 +84,9 @@ class Llama:
         self.model = c.llama_model_load_from_file(path.encode(), parameters)
         parameters = c.llama_context_default_params()
         parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = context, self.batch_size, self.batch_size
-        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.n_threads = parameters.n_threads_batch = options.threads
+        parameters.type_k = parameters.type_v = {"f32": 0, "f16": 1, "q8_0": 8}[options.kv_type]
+        self.depth = options.depth
         self.context = c.llama_init_from_model(self.model, parameters)
         self.batch = c.llama_batch_init(self.batch_size, 0, 1)
         self.vocabulary = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
@@ -108,7 +111,8 @@ class Llama:
             self.append(part, start, start + len(part) == len(ids))
 
     def decode(self, ids):
-        for position, token in enumerate(ids):
+        self.c.llama_memory_seq_rm(self.c.llama_get_memory(self.context), 0, self.depth, -1)
+        for position, token in enumerate(ids, self.depth):
             self.append([token], position, True)
 
     def greedy(self, ids):
@@ -121,8 +125,8 @@ class Llama:
 class Transformers:
     modules = ("torch", "transformers")
 
-    def __init__(self, torch, transformers, path, threads, backend, context):
-        torch.set_num_threads(threads)
+    def __init__(self, torch, transformers, path, options, context):
+        torch.set_num_threads(options.threads)
         self.torch, self.version = torch, f"transformers {transformers.__version__} bf16, torch {torch.__version__}"
         self.model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)
         self.vocabulary = self.model.config.get_text_config().vocab_size
@@ -150,7 +154,7 @@ class OpenVINO:
     modules = ("openvino", "openvino_genai", "numpy")
     vocabulary = 256000  # of Gemma 2; the ids below it are Gemma 3's too
 
-    def __init__(self, openvino, genai, numpy, path, threads, backend, context):
+    def __init__(self, openvino, genai, numpy, path, options, context):
         self.tensor, self.numpy, self.genai = openvino.Tensor, numpy, genai
         folder, _, group = path.partition(",")
         settings = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": int(group)} if group else {}
@@ -158,7 +162,7 @@ class OpenVINO:
         scheduler.enable_prefix_caching = False  # or else the second prefill of the same tokens costs nothing
         scheduler.max_num_batched_tokens = context
         self.version = f"OpenVINO GenAI {genai.__version__}"
-        self.pipeline = genai.LLMPipeline(folder, "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=threads,
+        self.pipeline = genai.LLMPipeline(folder, "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=options.threads,
                                           **settings)
 
     def prefill(self, ids, count=1):
@@ -180,13 +184,13 @@ def work(name, path, options):
     """Opens the model, then answers each line of standard input with seconds or a number."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a runtime prints is no answer
-    longest = max(options.prefill, options.decode, 16)
+    longest = max(options.prefill, options.depth + options.decode, 16)
     try:
         modules = [importlib.import_module(module) for module in WORKERS[name].modules]
     except ImportError as reason:
         return answers.write(f"absent\t{reason}\n")
     start = time.perf_counter()
-    worker = WORKERS[name](*modules, path, options.threads, options.backend, longest)
+    worker = WORKERS[name](*modules, path, options, longest)
     generator = random.Random(1)
     ids = [generator.randrange(worker.vocabulary) for _ in range(longest)]
     worker.prefill(ids[:16])
@@ -196,8 +200,8 @@ def work(name, path, options):
         if question == "memory":
             answers.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3}\n")
         else:
-            count = options.prefill if question == "prefill" else options.decode
-            {"prefill": worker.prefill, "decode": worker.decode, "greedy": worker.greedy}[question](ids[:count])
+            count = {"fill": options.depth, "prefill": options.prefill}.get(question, options.decode)
+            {"fill": worker.prefill, "prefill": worker.prefill, "decode": worker.decode, "greedy": worker.greedy}[question](ids[:count])
             answers.write(f"{time.perf_counter() - start}\n")
 
 
@@ -207,8 +211,9 @@ class Peer:
     def __init__(self, worker, python, path, options, name):
         self.name, self.version = name, ""
         self.figures = {"prefill": [], "decode": [], "greedy": [], "load": [], "memory": []}
-        numbers = [f"--{number}={getattr(options, number)}" for number in ("threads", "prefill", "decode")]
-        self.command = [python, __file__, path, "--worker", worker, "--backend", options.backend, *numbers]
+        words = ("threads", "prefill", "decode", "depth", "kv-type", "backend")
+        self.command = [python, __file__, path, "--worker", worker]
+        self.command += [f"--{word}={getattr(options, word.replace('-', '_'))}" for word in words]
 
     def __enter__(self):
         path = os.pathsep.join(filter(None, [str(ROOT / "bindings" / "python"), os.environ.get("PYTHONPATH")]))
@@ -242,15 +247,15 @@ def warm_memory(byte_count):
 
 
 def measured(path, options):
-    questions = ["prefill", "decode"] + ["greedy"] * options.greedy
+    questions = ["decode"] if options.depth else ["prefill", "decode"] + ["greedy"] * options.greedy
     peers = [Peer("cabochon", sys.executable, path, options, "Cabochon")]
     if options.llama_python:
         peers.append(Peer("llama.cpp", options.llama_python, path, options, "llama.cpp"))
-    for folder in options.openvino:
+    for folder in options.openvino if not options.depth else []:
         peers.append(Peer("openvino", options.peer_python, folder, options, f"OpenVINO {pathlib.Path(folder).name}"))
-    if options.transformers:
+    if options.transformers and not options.depth:
         peers.append(Peer("transformers", options.peer_python, options.transformers, options, "transformers"))
-    for turn in range(options.rounds):
+    for turn in range(0 if options.depth else options.rounds):
         for peer in list(peers):
             # In a process of its own: what it holds at most would count as its children's, too.
             warming = multiprocessing.Process(target=warm_memory, args=(os.path.getsize(path) + (1 << 30),))
@@ -264,7 +269,7 @@ def measured(path, options):
         for peer in peers:
             stack.enter_context(peer)
             # Thrice, since the largest logits are found in another way after some hundred tokens.
-            for what in questions + 2 * questions[2:]:
+            for what in ["fill"] * (options.depth > 0) + questions + 2 * questions[2:]:
                 peer.ask(what)
         for _ in range(options.rounds):
             for what in questions:
@@ -280,7 +285,8 @@ def table(path, options, peers):
     """The lines of the table about one model."""
     yield f"| {pathlib.Path(path).name} | {peers[0].name}{''.join(f' | {peer.name} | ratio' for peer in peers[1:])} |"
     yield "| --- | ---: |" + " ---: | ---: |" * (len(peers) - 1)
-    words = {"prefill": f"prefill {options.prefill}, tokens/s", "decode": f"decode {options.decode}, tokens/s",
+    where = f" at {options.depth}" if options.depth else ""
+    words = {"prefill": f"prefill {options.prefill}, tokens/s", "decode": f"decode {options.decode}{where}, tokens/s",
              "greedy": f"greedy {options.decode}, tokens/s", "load": "load to first logits, s",
              "memory": "peak memory, MB"}
     for what in words:
@@ -313,7 +319,8 @@ def main():
     parser.add_argument("--openvino", action="append", default=[], metavar="FOLDER[,GROUP]")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--backend", default="", help="Cabochon's")
-    for name, default in (("--threads", 2), ("--rounds", 5), ("--prefill", 512), ("--decode", 64)):
+    parser.add_argument("--kv-type", default="f16", choices=("f16", "f32", "q8_0"), help="Cabochon's and llama.cpp's")
+    for name, default in (("--threads", 2), ("--rounds", 5), ("--prefill", 512), ("--decode", 64), ("--depth", 0)):
         parser.add_argument(name, type=int, default=default)
     parser.add_argument("--greedy", action="store_true")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
