@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 enum { PAGE = 4096, THREAD_LIMIT = 8 };
 
@@ -71,6 +74,8 @@ uint64_t check_cpu_features(void) {
     if (__builtin_cpu_supports("avx512vbmi")) features |= CABOCHON_CPU_AVX512_VBMI;
 #elif defined(__aarch64__)
     features |= CABOCHON_CPU_NEON;
+    /* HWCAP_ASIMDDP of Linux. */
+    if (getauxval(AT_HWCAP) & (1ul << 20)) features |= CABOCHON_CPU_DOTPROD;
 #endif
     return features;
 }
