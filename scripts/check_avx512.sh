@@ -2,9 +2,10 @@
 # check_avx512.sh - checks the AVX-512 backend op by op on a processor that has no AVX-512: in Bochs.
 #
 # Builds Bochs 3.0 from Debian trixie's source (the package of Debian 12, 2.7, lays out AVX-512's registers wrongly in
-# memory, so that Linux turns AVX off), boots Debian's kernel in it as a Sapphire Rapids with one processor, and runs
-# checkbackend there. Bochs does some 50 million instructions a second: a minute until Linux is up, an hour for all ops.
-# OPTION is checkbackend's, as --op=attention. Exits with checkbackend's status, or 3 if it never ran.
+# memory, so that Linux turns AVX off), boots Debian's kernel on one processor of it, and runs checkbackend there. Bochs
+# does some 100 million instructions a second: all ops take an hour. OPTION is checkbackend's, as --op=attention; MODEL
+# is the processor, sapphire_rapids unless given; tigerlake has no products of bfloat16. Exits with checkbackend's
+# status, or 3 if it never ran.
 #
 #     scripts/check_avx512.sh FOLDER CHECKBACKEND LIBRARY [OPTION...]
 set -euo pipefail
@@ -83,7 +84,7 @@ genisoimage -quiet -o "$folder/cd.iso" -b isolinux.bin -c boot.cat -no-emul-boot
 cat > "$folder/bochsrc" <<END
 config_interface: textconfig
 display_library: nogui
-cpu: model=sapphire_rapids, count=1, ips=100000000, reset_on_triple_fault=0
+cpu: model=${MODEL:-sapphire_rapids}, count=1, ips=100000000, reset_on_triple_fault=0
 memory: guest=512, host=512
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/vgabios/vgabios.bin

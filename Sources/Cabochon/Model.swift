@@ -62,12 +62,6 @@ public final class Model: Sendable {
         tokenizer = try source.makeTokenizer()
         var configuration = source.configuration
         if configuration.vocabularySize == 0 { configuration.vocabularySize = tokenizer.vocabulary.count }
-        guard configuration.headSize.isMultiple(of: options.kvType.blockSize) else {
-            throw CabochonError(
-                .unsupported,
-                "\(path): heads of \(configuration.headSize) elements are not whole blocks of "
-                    + "\(options.kvType.blockSize), as a KV cache of \(options.kvType) needs")
-        }
         self.configuration = configuration
         contextLength = options.contextLength == 0 ? configuration.contextLength : options.contextLength
         stopTokens = try source.stopTokens(of: tokenizer)
@@ -75,6 +69,12 @@ public final class Model: Sendable {
             weights = nil
             binding = Mutex(nil)
         } else {
+            guard configuration.headSize.isMultiple(of: options.kvType.blockSize) else {
+                throw CabochonError(
+                    .unsupported,
+                    "\(path): heads of \(configuration.headSize) elements are not whole blocks of "
+                        + "\(options.kvType.blockSize), as a KV cache of \(options.kvType) needs")
+            }
             let weights = try source.makeWeights()
             self.weights = weights
             let backend = try engine.registry.backend(named: options.backend)

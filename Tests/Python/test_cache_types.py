@@ -90,3 +90,4 @@ def test_heads_that_are_not_whole_blocks_are_refused_with_both_numbers(model_pat
     with pytest.raises(cabochon.Error, match="heads of 16 elements are not whole blocks of 32") as refusal:
         cabochon.Model(model_path, kv_type="q8_0")
     assert refusal.value.code == "unsupported" and str(model_path) in str(refusal.value)
+    assert cabochon.Model(model_path, kv_type="q8_0", vocab_only=True).vocab_size == 2073
