@@ -49,7 +49,7 @@ TEST_PACKAGES := cmake g++ git libffi-dev pkg-config
 help:  ## this list
 	@echo "Cabochon $(VERSION): Gemma 2 and Gemma 3 on CPUs"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PREFIX ($(PREFIX)) and DESTDIR say where make install puts things."
 

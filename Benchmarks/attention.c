@@ -4,11 +4,12 @@
  *         Sources/MachineLimits/limits.c -lpthread -ldl -o attention
  *     attention LIBRARY ...
  *
- * The shapes are Gemma 2 2B's: 8 heads, 4 KV heads of 256, softcap 50; caches of float16, then of Q8_0. 512 rows at several depths, as a
- * prompt's chunks have them: operations a second, two for each element of a key or value that a query sees, beside
- * the float32 peak of the instructions that the backends need. One row, as a decoded token has it, over the keys and
- * values of 26 layers in turns, so that they come from memory: bytes a second beside what reading alone reaches.
- * Several libraries, of different builds, take turns; medians are printed, and whether the outputs differ. */
+ * The shapes are Gemma 2 2B's: 8 heads, 4 KV heads of 256, softcap 50; caches of float16, then of Q8_0. 512 rows at
+ * several depths, as a prompt's chunks have them: operations a second, two for each element of a key or value that
+ * a query sees, beside the float32 peak of the instructions that the backends need. One row, as a decoded token has
+ * it, over the keys and values of 26 layers in turns, so that they come from memory: bytes a second beside what
+ * reading alone reaches. Several libraries, of different builds, take turns; medians are printed, and whether the
+ * outputs differ. */
 #define _GNU_SOURCE
 #include "MachineLimits.h"
 #include "host.h"

@@ -2,7 +2,8 @@
 """Cabochon beside other runtimes: the same files, the same tokens, turn by turn.
 
     Benchmarks/compare.py MODEL.gguf ... [--venv FOLDER | --llama-python PYTHON] [--rounds 5] [--threads 2] [--greedy]
-                          [--depth TOKENS] [--kv-type f16] [--openvino FOLDER[,GROUP]] ... [--transformers FOLDER] [--peer-python PYTHON]
+                          [--depth TOKENS] [--kv-type f16] [--openvino FOLDER[,GROUP]] ... [--transformers FOLDER]
+                          [--peer-python PYTHON]
 
 Each runtime is a process of its own that holds its model and waits; the turns go A B A B, so that a
 slow minute of the machine meets both. Prints medians, ranges, and ratios of medians, in Markdown.
@@ -49,7 +50,7 @@ class Cabochon:
     modules = ("cabochon", "numpy")
 
     def __init__(self, cabochon, numpy, path, options, context):
-        model = cabochon.Model(path, backend=options.backend or None, threads=options.threads, kv_type=options.kv_type)
+        model = cabochon.Model(path, options.backend or None, options.threads, options.kv_type)
         self.version, self.vocabulary = f"{cabochon.version()} {model.backend}", model.vocab_size
         self.session, self.depth = model.session(context), options.depth
 
@@ -162,8 +163,8 @@ class OpenVINO:
         scheduler.enable_prefix_caching = False  # or else the second prefill of the same tokens costs nothing
         scheduler.max_num_batched_tokens = context
         self.version = f"OpenVINO GenAI {genai.__version__}"
-        self.pipeline = genai.LLMPipeline(folder, "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=options.threads,
-                                          **settings)
+        settings["INFERENCE_NUM_THREADS"] = options.threads
+        self.pipeline = genai.LLMPipeline(folder, "CPU", scheduler_config=scheduler, **settings)
 
     def prefill(self, ids, count=1):
         row = self.numpy.array([ids], self.numpy.int64)
@@ -201,7 +202,7 @@ def work(name, path, options):
             answers.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3}\n")
         else:
             count = {"fill": options.depth, "prefill": options.prefill}.get(question, options.decode)
-            {"fill": worker.prefill, "prefill": worker.prefill, "decode": worker.decode, "greedy": worker.greedy}[question](ids[:count])
+            getattr(worker, "prefill" if question == "fill" else question)(ids[:count])
             answers.write(f"{time.perf_counter() - start}\n")
 
 
@@ -266,8 +267,12 @@ def measured(path, options):
             if not peer.is_there:
                 peers.remove(peer)
     with contextlib.ExitStack() as stack:
-        for peer in peers:
-            stack.enter_context(peer)
+        for peer in list(peers):
+            if not stack.enter_context(peer).is_there:
+                peers.remove(peer)
+                continue
+            if options.depth:
+                peer.figures["load"].clear()  # its memory was not warmed
             # Thrice, since the largest logits are found in another way after some hundred tokens.
             for what in ["fill"] * (options.depth > 0) + questions + 2 * questions[2:]:
                 peer.ask(what)
@@ -325,6 +330,8 @@ def main():
     parser.add_argument("--greedy", action="store_true")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.greedy and options.depth:
+        parser.error("--greedy is measured from an empty context on: not with --depth")
     if options.worker:
         return work(options.worker, options.models[0], options)
     if options.venv and not options.llama_python:

@@ -3,8 +3,8 @@
 #
 # Builds Bochs 3.0 from Debian trixie's source (the package of Debian 12, 2.7, lays out AVX-512's registers wrongly in
 # memory, so that Linux turns AVX off), boots Debian's kernel on one processor of it, and runs checkbackend there. Bochs
-# does some 100 million instructions a second: all ops take an hour. OPTION is checkbackend's, as --op=attention; MODEL
-# is the processor, sapphire_rapids unless given; tigerlake has no products of bfloat16. Exits with checkbackend's
+# does some 100 million instructions a second: all ops take an hour. OPTION is checkbackend's, as --op=attention;
+# BOCHS_CPU is the processor, sapphire_rapids unless given; tigerlake has no products of bfloat16. Exits with checkbackend's
 # status, or 3 if it never ran.
 #
 #     scripts/check_avx512.sh FOLDER CHECKBACKEND LIBRARY [OPTION...]
@@ -13,6 +13,8 @@ cd "$(dirname "$0")/.."
 mkdir -p "$1"
 folder=$(realpath "$1") program=$(realpath "$2") library=$(realpath "$3")
 shift 3
+options=
+[ $# = 0 ] || options=$(printf '%q ' "$@")
 
 scripts/install_packages.sh bochsbios busybox-static cpio g++ genisoimage isolinux make syslinux-common vgabios xz-utils
 
@@ -30,6 +32,7 @@ if [ ! -x "$bochs" ]; then
     cd "$folder/bochs"
     # VCVTNE2PS2BF16 takes half of its result from beyond the register.
     sed -i '/other half of the elements/,+3 s/op1.vmm32u(n))/op1.vmm32u(n - DWORD_ELEMENTS(len)))/' cpu/avx/avx512_bf16.cc
+    grep -q 'n - DWORD_ELEMENTS' cpu/avx/avx512_bf16.cc || { echo "$0: another Bochs: look at VCVTNE2PS2BF16" >&2; exit 3; }
     CFLAGS="-O2 -march=native" CXXFLAGS="-O2 -march=native" ./configure --quiet --enable-cpu-level=6 --enable-x86-64 \
         --enable-avx --enable-evex --enable-all-optimizations --enable-long-phy-address --enable-pci --enable-a20-pin \
         --enable-cdrom --disable-plugins --disable-debugger --disable-readline --disable-logging --disable-docbook \
@@ -62,7 +65,7 @@ cat > "$root/init" <<END
 exec > /dev/ttyS1 2>&1 < /dev/null
 /bin/busybox stty -F /dev/ttyS1 115200 raw -echo
 cd /check
-./checkbackend $(printf '%q ' "$@") ./$(basename "$library")
+./checkbackend $options ./$(basename "$library")
 echo "exit \$?"
 /bin/busybox sleep 1
 /bin/busybox reboot -f
@@ -84,7 +87,7 @@ genisoimage -quiet -o "$folder/cd.iso" -b isolinux.bin -c boot.cat -no-emul-boot
 cat > "$folder/bochsrc" <<END
 config_interface: textconfig
 display_library: nogui
-cpu: model=${MODEL:-sapphire_rapids}, count=1, ips=100000000, reset_on_triple_fault=0
+cpu: model=${BOCHS_CPU:-sapphire_rapids}, count=1, ips=100000000, reset_on_triple_fault=0
 memory: guest=512, host=512
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
@@ -99,11 +102,12 @@ END
 : > "$folder/console"
 : > "$folder/output"
 "$bochs" -q -f "$folder/bochsrc" > "$folder/screen" 2>&1 < /dev/null &
+trap 'kill $! 2> /dev/null || true' EXIT
 tail -n +1 -f --pid=$! "$folder/output" | grep --line-buffered -v '^exit [0-9]*.$' || true
 wait $! || true
 status=$(sed -n 's/^exit \([0-9]*\).*/\1/p' "$folder/output")
 if [ -z "$status" ]; then
-    tail -20 "$folder/console" "$folder/bochs.log" >&2
+    tail -n 20 "$folder/console" "$folder/bochs.log" "$folder/screen" >&2 || true
     echo "check_avx512.sh: checkbackend has not run to its end; above are the last words of Linux and of Bochs" >&2
     exit 3
 fi

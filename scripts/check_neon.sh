@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check_neon.sh - checks the NEON backend op by op on a processor of another kind: cross-compiled, in qemu.
 #
-# What it needs is installed from Debian's packages; OPTION is checkbackend's, as --op=attention. Five minutes and more.
+# What it needs is installed from Debian's packages; OPTION is checkbackend's, as --op=attention. Some ten minutes.
 #
 #     scripts/check_neon.sh FOLDER [OPTION...]
 set -euo pipefail

@@ -197,8 +197,8 @@ typedef struct cabochon_gated_linear_args {
  * queries, and files keys and values in the cache at their positions. Rotation pairs element i of
  * a head with i + head_size/2: (a, b) -> (a cos - b sin, b cos + a sin). Values are stored as they
  * are. Rounding to float16 is to nearest even. A Q8_0 block's scale is its largest magnitude / 127
- * in float16, its bytes the nearest to element / scale; where an element is not finite, the scale
- * is NaN. */
+ * in float16, at most 65504; its bytes, -127 to 127, are the nearest to element / scale, or 0 where
+ * the scale is 0. Where an element is not finite, the scale is NaN. */
 typedef struct cabochon_rotate_args {
     size_t struct_size;
     float *queries;      /* [tokens, heads, head_size], changed in place */

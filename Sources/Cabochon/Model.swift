@@ -45,9 +45,9 @@ public final class Model: Sendable {
 
     /// Loads a GGUF file (the first shard of a split one), or a folder in Hugging Face's layout.
     ///
-    /// - Throws: `.io`, `.invalidFile` or `.unsupported` naming the file and what in it; `.backend` for
-    ///   a backend that is not there; `.invalidArgument` for a context length out of range.
-    ///   `.unsupported` also for a KV type whose blocks the model's heads don't fill.
+    /// - Throws: `.io`, `.invalidFile` or `.unsupported` naming the file and what in it, `.unsupported` also
+    ///   for a KV type whose blocks the model's heads don't fill; `.backend` for a backend that is not
+    ///   there; `.invalidArgument` for a context length out of range.
     public init(path: String, engine: Engine, options: Options = Options()) throws(CabochonError) {
         let start = monotonicNanoseconds()
         let source = try ModelSource(

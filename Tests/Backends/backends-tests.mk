@@ -42,9 +42,10 @@ $(BUILD)/tests/plugins/libcabochon-%.so: Tests/Backends/bad_plugins/%.c Tests/Ba
 # Backends for other processors than this one, emulated. They take too long for `make test`.
 
 .PHONY: check-neon
-check-neon:  ## check the NEON backend in qemu, which it installs with a cross compiler
+check-neon: setup  ## check the NEON backend in qemu, which it installs with a cross compiler
 	@scripts/check_neon.sh $(BUILD)/neon
 
 .PHONY: check-avx512
-check-avx512: $(CHECK_BACKEND) $(BUILD)/lib/cabochon/libcabochon-avx512.so  ## check the AVX-512 backend in Bochs, which it builds
-	@scripts/check_avx512.sh $(BUILD)/avx512 $^
+check-avx512: setup  ## check the AVX-512 backend in Bochs, which it builds
+	@$(MAKE) --no-print-directory $(CHECK_BACKEND) $(BUILD)/lib/cabochon/libcabochon-avx512.so
+	@scripts/check_avx512.sh $(BUILD)/avx512 $(CHECK_BACKEND) $(BUILD)/lib/cabochon/libcabochon-avx512.so

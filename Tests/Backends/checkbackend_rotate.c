@@ -211,11 +211,29 @@ static void check_shape(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32
     check_end();
 }
 
+/* Caches that a backend cannot fill: rows that are not whole blocks, and a type that none are kept in. */
+static void check_refusal(uint32_t kv_type, uint32_t head_size) {
+    check_begin("rotate into a %s cache, heads of %u", check_type_name(kv_type), (unsigned)head_size);
+    rotate_case given = {.heads = 4, .query_scale = 1};
+    given.batch = check_random_batch(2, CABOCHON_TYPE_F32, 2, head_size);
+    given.batch.kv_type = kv_type;
+    uint64_t tokens = given.batch.tokens;
+    check_matrix queries = check_input(tokens, 4 * head_size, 4 * head_size);
+    given.queries = copy_queries(queries);
+    given.keys = check_input(tokens, 2 * head_size, 2 * head_size);
+    given.values = check_input(tokens, 2 * head_size, 2 * head_size);
+    given.cosines = check_input(tokens, head_size / 2, head_size / 2);
+    given.sines = check_input(tokens, head_size / 2, head_size / 2);
+    if (rotate(&given, (check_variation){1, 0})) check_fail("did not decline");
+    check_same_bits(given.queries, queries, "declined, but changed");
+    check_end();
+}
+
 void check_rotate(void) {
-    static const uint32_t head_sizes[] = {16, 64, 128, 256}, heads[][2] = {{1, 1}, {4, 1}, {8, 4}, {3, 3}, {6, 2}};
+    static const uint32_t head_sizes[] = {16, 64, 96, 128, 256}, heads[][2] = {{1, 1}, {4, 1}, {8, 4}, {3, 3}, {6, 2}};
     uint32_t number = 0;
     for (uint32_t shape = 0; shape < CHECK_BATCH_COUNT; shape++) {
-        for (uint32_t size = 0; size < 4; size++) {
+        for (uint32_t size = 0; size < 5; size++) {
             for (uint32_t h = 0; h < 5; h++, number++) {
                 check_shape(shape, number % 2 ? CABOCHON_TYPE_F16 : CABOCHON_TYPE_F32, heads[h][0], heads[h][1],
                             head_sizes[size], number % 3 != 0, number % 4 == 0 ? 5 : 0);
@@ -226,4 +244,6 @@ void check_rotate(void) {
             }
         }
     }
+    check_refusal(CABOCHON_TYPE_Q8_0, 48);
+    check_refusal(CABOCHON_TYPE_Q4_0, 64);
 }

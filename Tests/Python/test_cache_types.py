@@ -25,7 +25,7 @@ def test_q8_0_gives_nearly_the_logits_of_f32(backend):
     assert 0 < error < 0.02
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "scalar"])
 def test_q8_0_of_a_backend_is_q8_0_of_the_scalar_one(backend):
     want = load("q8_0").logits(TOKENS)
     # A key on the edge between two bytes may fall to either side.

@@ -54,9 +54,10 @@ def test_log_probabilities_are_those_of_the_reference(model, case):
     assert abs(likelihoods.mean() - np.mean(case["nll"])) <= 0.08
 
 
-def test_a_cache_of_a_byte_an_element_stays_within_the_same_limit(model_path):
-    model = cabochon.Model(model_path, kv_type="q8_0")
-    for case in CASES:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_cache_of_a_byte_an_element_stays_within_the_same_limit(model_path, backend):
+    model = cabochon.Model(model_path, backend=backend, kv_type="q8_0")
+    for case in CASES[:2] if backend in ("scalar", "blas") else CASES:
         found = log_softmax(np.asarray(model.logits(case["ids"])))
         reference = np.asarray(case["top_logits"]) - np.asarray(case["logsumexp"])[:, None]
         assert np.abs(reference - np.take_along_axis(found, np.asarray(case["top_ids"]), 1)).mean() <= 0.12

@@ -93,6 +93,7 @@ extension AttentionTile {
             for part in 0..<parts {
                 ahead.ask(beside: part, of: Format.vectorBytes)
                 let place = place + part * lanes
+                // Parts make up whole groups, or lie within one: both are powers of two.
                 if part * lanes % Format.groupElements == 0 { scale = Format.scale(row, place) }
                 vectors[part] =
                     elements == lanes ? Format.load(row, place, scale) : Format.load(row, place, first: elements)

@@ -11,8 +11,8 @@ import CabochonShims
 public enum KVType: UInt32, Sendable, CaseIterable {
     case f16 = 1
     case f32 = 0
-    /// A float16 scale and a byte for each of 32 elements: half the memory of f16, and of what a token late in a
-    /// context has to read.
+    /// A float16 scale and a byte for each of 32 elements: half the memory of f16, and half of what a token reads of
+    /// the cache.
     case q8_0 = 8
 
     private var tensorType: TensorType {
