@@ -4,8 +4,8 @@
 # Builds Bochs 3.0 from Debian trixie's source (the package of Debian 12, 2.7, lays out AVX-512's registers wrongly in
 # memory, so that Linux turns AVX off), boots Debian's kernel on one processor of it, and runs checkbackend there. Bochs
 # does some 100 million instructions a second: all ops take an hour. OPTION is checkbackend's, as --op=attention;
-# BOCHS_CPU is the processor, sapphire_rapids unless given; tigerlake has no products of bfloat16. Exits with checkbackend's
-# status, or 3 if it never ran.
+# BOCHS_CPU is the processor, sapphire_rapids unless given; tigerlake has no products of bfloat16. Exits with
+# checkbackend's status, or 3 if it never ran.
 #
 #     scripts/check_avx512.sh FOLDER CHECKBACKEND LIBRARY [OPTION...]
 set -euo pipefail
@@ -31,8 +31,9 @@ if [ ! -x "$bochs" ]; then
     tar xf "$folder"/apt/bochs_*.orig.tar.xz -C "$folder/bochs" --strip-components=1
     cd "$folder/bochs"
     # VCVTNE2PS2BF16 takes half of its result from beyond the register.
-    sed -i '/other half of the elements/,+3 s/op1.vmm32u(n))/op1.vmm32u(n - DWORD_ELEMENTS(len)))/' cpu/avx/avx512_bf16.cc
-    grep -q 'n - DWORD_ELEMENTS' cpu/avx/avx512_bf16.cc || { echo "$0: another Bochs: look at VCVTNE2PS2BF16" >&2; exit 3; }
+    instruction=cpu/avx/avx512_bf16.cc
+    sed -i '/other half of the elements/,+3 s/op1.vmm32u(n))/op1.vmm32u(n - DWORD_ELEMENTS(len)))/' $instruction
+    grep -q 'n - DWORD_ELEMENTS' $instruction || { echo "$0: look at VCVTNE2PS2BF16 in this Bochs" >&2; exit 3; }
     CFLAGS="-O2 -march=native" CXXFLAGS="-O2 -march=native" ./configure --quiet --enable-cpu-level=6 --enable-x86-64 \
         --enable-avx --enable-evex --enable-all-optimizations --enable-long-phy-address --enable-pci --enable-a20-pin \
         --enable-cdrom --disable-plugins --disable-debugger --disable-readline --disable-logging --disable-docbook \
@@ -74,14 +75,19 @@ chmod +x "$root/init"
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) > "$cd/initrd"
 cp "$folder"/kernel/boot/vmlinuz-* "$cd/kernel"
 cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$cd/"
+# Bochs has neither ACPI's mode of management (acpi=off) nor memory moves as fast as it says (580 is FSRM); the rest is
+# for a shorter boot, and for an end of it when checkbackend has ended.
+kernel="acpi=off clearcpuid=580 mitigations=off nokaslr lsm= cryptomgr.notests random.trust_cpu=on"
+kernel+=" tsc=reliable no_timer_check panic=-1 reboot=t"
 cat > "$cd/isolinux.cfg" <<END
 default linux
 prompt 0
 label linux
     kernel kernel
-    append initrd=initrd console=ttyS0 mitigations=off nokaslr tsc=reliable no_timer_check panic=-1 reboot=t acpi=off lsm= cryptomgr.notests random.trust_cpu=on clearcpuid=580
+    append initrd=initrd console=ttyS0 $kernel
 END
-genisoimage -quiet -o "$folder/cd.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table "$cd"
+genisoimage -quiet -o "$folder/cd.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
+    -boot-info-table "$cd"
 
 # ips says how many instructions are a second of the guest's; clock sync=none leaves the host's out of it.
 cat > "$folder/bochsrc" <<END

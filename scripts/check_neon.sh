@@ -20,11 +20,12 @@ make --no-print-directory -f Sources/Backends/backends.mk BUILD="$build" CLANG=$
 mkdir -p "$tests/glibc"
 echo 'float expf(float); float tanhf(float); float sqrtf(float); double tanh(double);' > "$tests/glibc/glibc.h"
 echo 'module Glibc [system] { header "glibc.h" export * }' > "$tests/glibc/module.modulemap"
-swiftc -enable-experimental-feature Embedded -target aarch64-none-none-elf -Xcc -fPIC -parse-as-library -wmo -Ounchecked \
-    -module-name ScalarPlugin -I Include -I "$tests/glibc" -emit-object \
+swiftc -enable-experimental-feature Embedded -target aarch64-none-none-elf -Xcc -fPIC -parse-as-library -wmo \
+    -Ounchecked -module-name ScalarPlugin -I Include -I "$tests/glibc" -emit-object \
     Sources/Backends/ScalarBackend/*.swift Tests/Backends/scalar_plugin/ScalarPlugin.swift -o "$tests/scalar.o"
 $compiler -std=c11 -O2 -fPIC -I Include -c Tests/Backends/scalar_plugin/scalar_plugin.c -o "$tests/scalar_plugin.o"
 $compiler -shared -Wl,-z,defs "$tests/scalar.o" "$tests/scalar_plugin.o" -lm -o "$tests/libcabochon-scalar-check.so"
 
-$compiler -std=c11 -O2 -D_GNU_SOURCE -I Include Tests/Backends/checkbackend*.c -lm -ldl -pthread -o "$tests/checkbackend"
+$compiler -std=c11 -O2 -D_GNU_SOURCE -I Include Tests/Backends/checkbackend*.c -lm -ldl -pthread \
+    -o "$tests/checkbackend"
 qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu "$tests/checkbackend" "$@" "$build/lib/cabochon/libcabochon-neon.so"

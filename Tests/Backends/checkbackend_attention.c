@@ -85,8 +85,7 @@ static void check_head(const attention_case *given, uint64_t row, uint64_t head,
              * the exponential and a sum of weighted values, again a random walk. */
             tolerance += fabs(part) * (errors[p] + mean_error + (8 + sqrt((double)(end - start))) * CHECK_ROUNDOFF);
         }
-        /* Weights below the normal numbers may be 0, and values are as large as 4. */
-        check_close(given->output.values[row * given->output.stride + head * size + i], expected, tolerance + 0x1p-122,
+        check_close(given->output.values[row * given->output.stride + head * size + i], expected, tolerance + 0x1p-126,
                     "[%llu, head %llu, %llu]", (unsigned long long)row, (unsigned long long)head,
                     (unsigned long long)i);
     }

@@ -112,7 +112,8 @@ void *check_memory(size_t bytes) {
     mprotect(pages + page_bytes, PAGE, PROT_NONE);
     unsigned char *start = pages + page_bytes - bytes;
     memset(pages, CANARY, page_bytes - bytes);
-    for (size_t at = 0; at + 4 <= bytes; at += 4) memcpy(start + at, &(uint32_t){CHECK_UNTOUCHED}, 4);
+    for (size_t at = 0; at < bytes; at += 4)
+        memcpy(start + at, &(uint32_t){CHECK_UNTOUCHED}, bytes - at < 4 ? bytes - at : 4);
     memory[memory_count].pages = pages;
     memory[memory_count].start = start;
     memory[memory_count].page_bytes = page_bytes;

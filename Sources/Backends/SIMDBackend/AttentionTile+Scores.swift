@@ -82,8 +82,7 @@ extension AttentionTile {
             for number in 0..<keysAtOnce {
                 ahead.ask(beside: number, of: Format.vectorBytes)
                 let row = keys + Format.bytes(of: min(key + number, lastKey) * headSize)
-                let vector =
-                    isWhole ? Format.load(row, place, scales[number]) : Format.load(row, place, first: elements)
+                let vector = Format.load(row, place, first: isWhole ? lanes : elements, scales[number])
                 for other in 0..<few {
                     let index = other * keysAtOnce + number
                     products[index] = multiplyAdd(vectors[other], vector, products[index])

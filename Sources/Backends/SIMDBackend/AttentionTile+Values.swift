@@ -95,8 +95,7 @@ extension AttentionTile {
                 let place = place + part * lanes
                 // Parts make up whole groups, or lie within one: both are powers of two.
                 if part * lanes % Format.groupElements == 0 { scale = Format.scale(row, place) }
-                vectors[part] =
-                    elements == lanes ? Format.load(row, place, scale) : Format.load(row, place, first: elements)
+                vectors[part] = Format.load(row, place, first: elements, scale)
             }
             for number in 0..<few {
                 let weight = broadcast(scores[(query + number) * Span.block + key])

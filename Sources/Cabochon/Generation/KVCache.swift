@@ -26,7 +26,7 @@ public enum KVType: UInt32, Sendable, CaseIterable {
     /// Elements that are stored together; a head's row is a whole number of blocks.
     public var blockSize: Int { tensorType.blockSize }
 
-    /// Bytes of a head's row.
+    /// Bytes of a head's row of `headSize` elements, whole blocks.
     public func rowBytes(headSize: Int) -> Int { headSize / blockSize * tensorType.bytesPerBlock }
 }
 

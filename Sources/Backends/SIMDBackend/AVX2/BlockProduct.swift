@@ -60,7 +60,8 @@ func blockProducts<Format: PanelFormat, let panels: Int, let tokens: Int>(
     return sums
 }
 
-/// For each token, sum over groups first ..< last of (code - zero) * activation in each row's lane, times its 16-bit `factors`.
+/// For each token, sum over groups first ..< last of (code - zero) * activation in each row's lane, times its 16-bit
+/// `factors`.
 @inline(__always)
 func panelProducts<Format: PanelFormat, let tokens: Int>(
     _ block: PanelBlock<Format>, _ panel: Int, _ activations: TileRecords, first: Int, last: Int, start field: Int,
