@@ -38,7 +38,7 @@ enum Tile {
     @inline(__always) static func blockBytes(_ tokens: Int) -> Int { blockRecordBytes * tokens }
 
     /// A token's share of a tile.
-    @inline(__always) static func tokenBytes(blocks: Int, _ form: InputForm) -> Int {
+    @inline(__always) static func tokenBytes(blocks: Int, _ form: InputForms) -> Int {
         blocks * blockRecordBytes + (form == .superBlocks ? blocks / 8 * superRecordBytes : 0)
     }
 
@@ -81,19 +81,19 @@ struct Activations {
     var gain: UnsafePointer<Float>?
     var epsilon: Float
     /// What `quantize` makes.
-    var form = InputForm.blocks
+    var form = InputForms.blocks
     /// Set where a norm comes first: one normalized row for each worker.
     var rows: UnsafeMutablePointer<Float>
     var tiles: UnsafeMutableRawPointer
     var superTiles: UnsafeMutableRawPointer
 
     @inline(__always) var blocks: Int { columns &>> 5 }
-    @inline(__always) static func tileBytes(tokens: Int, columns: Int, _ form: InputForm) -> Int {
+    @inline(__always) static func tileBytes(tokens: Int, columns: Int, _ form: InputForms) -> Int {
         (tokens * Tile.tokenBytes(blocks: columns &>> 5, form) + 63) & ~63
     }
 
     /// The tile that starts at a token.
-    @inline(__always) func tile(at token: Int, _ form: InputForm) -> UnsafeMutableRawPointer {
+    @inline(__always) func tile(at token: Int, _ form: InputForms) -> UnsafeMutableRawPointer {
         (form == .superBlocks ? superTiles : tiles) + token * Tile.tokenBytes(blocks: blocks, form)
     }
 
@@ -109,7 +109,7 @@ struct Activations {
     }
 
     /// Quantizes every row, several threads sharing the work where there is enough of it.
-    static func quantize(_ run: UnsafePointer<cabochon_run>, _ activations: inout Activations, _ form: InputForm) {
+    static func quantize(_ run: UnsafePointer<cabochon_run>, _ activations: inout Activations, _ form: InputForms) {
         activations.form = form
         let rowsPerIndex = max(1, 16384 / activations.columns)
         parallel(run, (activations.tokens + rowsPerIndex - 1) / rowsPerIndex, &activations) { context, index, worker in

@@ -8,7 +8,6 @@ struct GatedTask {
     var outputStride: Int
     /// One tile of gate and one of up products for each worker.
     var products: UnsafeMutablePointer<Float>
-    var indices: Int
 
     static let tileFloats = 2 * partFloats
     private static let partFloats = largestTile * panelsTogether * lanes
@@ -85,13 +84,9 @@ public func gatedLinear(
     let productBytes = threads * GatedTask.tileFloats * 4
     let unpackedBytes = max(
         gate.unpackedBytes(tokens: tokens, columns: columns), up.unpackedBytes(tokens: tokens, columns: columns))
-    var forms = InputForms(gate.form)
-    forms.insert(up.form)
+    let forms = gate.form.union(up.form)
     guard
-        let linearInput = LinearInput(
-            run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,
-            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms,
-            extraBytes: productBytes + threads * 2 * unpackedBytes)
+        let linearInput = LinearInput(call, forms: forms, extraBytes: productBytes + threads * 2 * unpackedBytes)
     else { return OpStatus.failed }
     let indices = weights[0].share(from: 0, tokens: 2 * tokens, threads: threads)
     var task = GatedTask(
@@ -99,7 +94,7 @@ public func gatedLinear(
             input: linearInput, weights: weights, count: 2, tokensPerPass: tokensPerPass(columns: columns),
             unpacked: linearInput.extra + productBytes, unpackedBytes: unpackedBytes),
         output: output, outputStride: Int(truncatingIfNeeded: args.output_stride),
-        products: linearInput.extra.assumingMemoryBound(to: Float.self), indices: indices)
+        products: linearInput.extra.assumingMemoryBound(to: Float.self))
     parallel(run, indices, &task) { context, index, worker in
         context.unsafelyUnwrapped.assumingMemoryBound(to: GatedTask.self).pointee.run(index, worker)
     }

@@ -5,7 +5,7 @@ import CCabochonBackend
 struct LinearWeight {
     /// The packed weight, or nil for a floating-point one.
     var panels: UnsafeRawPointer?
-    var form: InputForm
+    var form: InputForms
     var packed: PackedWeight
     /// A floating-point weight's rows; or where it is coded, what BrainFloatCodes made of them.
     var data: UnsafeRawPointer
@@ -75,7 +75,7 @@ struct LinearWeight {
 }
 
 private struct FormOfInput: FormatOperation {
-    func run<Format: PackedFormat>(_: Format.Type) -> InputForm { Format.Scales.isSuper ? .superBlocks : .blocks }
+    func run<Format: PackedFormat>(_: Format.Type) -> InputForms { Format.Scales.isSuper ? .superBlocks : .blocks }
 }
 
 private struct MemorySize: FormatOperation {
@@ -207,7 +207,7 @@ public func linear(
     else { return OpStatus.declined }
     var list = InlineArray<4, LinearWeight>(repeating: one)
     var indices = list[0].share(from: 0, tokens: tokens, threads: threads)
-    var forms = InputForms(one.form)
+    var forms = one.form
     for number in 1..<count {
         guard let weight = weights[number], let output = outputs[number],
             let next = LinearWeight(weight, output, Int(truncatingIfNeeded: strides[number]), host)
@@ -226,10 +226,7 @@ public func linear(
     for number in 0..<count {
         unpackedBytes = max(unpackedBytes, list[number].unpackedBytes(tokens: tokens, columns: columns))
     }
-    guard
-        let linearInput = LinearInput(
-            run, input, stride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens, columns: columns,
-            gain: args.norm_gain, epsilon: args.norm_epsilon, forms: forms, extraBytes: threads * unpackedBytes)
+    guard let linearInput = LinearInput(call, forms: forms, extraBytes: threads * unpackedBytes)
     else { return OpStatus.failed }
     var task = LinearTask(
         input: linearInput, weights: list, count: count, tokensPerPass: tokensPerPass(columns: columns),

@@ -3,33 +3,16 @@
 // made once per call, after the norm where there is one, and lies in the op's scratch.
 import CCabochonBackend
 
-enum InputForm {
+/// Which forms. No enumeration: one without payloads is Hashable by itself, and that links what libc has from glibc 2.36 on.
+struct InputForms: OptionSet {
+    let rawValue: UInt8
+
     /// Signed bytes in tiles, a scale for each 32 or 256 columns.
-    case blocks
-    case superBlocks
-    case floats
-    case brainFloats
-    case brainFloatsByLane
-}
-
-struct InputForms {
-    var blocks = false
-    var superBlocks = false
-    var floats = false
-    var brainFloats = false
-    var brainFloatsByLane = false
-
-    init(_ form: InputForm) { insert(form) }
-
-    mutating func insert(_ form: InputForm) {
-        switch form {
-        case .blocks: blocks = true
-        case .superBlocks: superBlocks = true
-        case .floats: floats = true
-        case .brainFloats: brainFloats = true
-        case .brainFloatsByLane: brainFloatsByLane = true
-        }
-    }
+    @inline(__always) static var blocks: InputForms { InputForms(rawValue: 1) }
+    @inline(__always) static var superBlocks: InputForms { InputForms(rawValue: 2) }
+    @inline(__always) static var floats: InputForms { InputForms(rawValue: 4) }
+    @inline(__always) static var brainFloats: InputForms { InputForms(rawValue: 8) }
+    @inline(__always) static var brainFloatsByLane: InputForms { InputForms(rawValue: 16) }
 }
 
 /// A linear or gated_linear call but for its weights.
@@ -56,30 +39,30 @@ struct LinearInput {
 
     /// nil where scratch was refused.
     @inline(__always)
-    init?(
-        _ run: UnsafePointer<cabochon_run>, _ input: UnsafePointer<Float>, stride: Int, tokens: Int, columns: Int,
-        gain: UnsafePointer<Float>?, epsilon: Float, forms: InputForms, extraBytes: Int
-    ) {
-        let normalized = gain == nil ? 0 : forms.floats ? tokens : Int(run.pointee.thread_count)
+    init?(_ call: LinearCall, forms: InputForms, extraBytes: Int) {
+        let (run, tokens, columns) = (call.run, call.tokens, call.columns)
+        let normalized = call.gain == nil ? 0 : forms.contains(.floats) ? tokens : Int(run.pointee.thread_count)
         let rowBytes = (normalized * columns * 4 + 63) & ~63
-        let blockBytes = forms.blocks ? Activations.tileBytes(tokens: tokens, columns: columns, .blocks) : 0
-        let tileBytes =
-            blockBytes + (forms.superBlocks ? Activations.tileBytes(tokens: tokens, columns: columns, .superBlocks) : 0)
+        let blockBytes = forms.contains(.blocks) ? Activations.tileBytes(tokens: tokens, columns: columns, .blocks) : 0
+        let superBytes =
+            forms.contains(.superBlocks) ? Activations.tileBytes(tokens: tokens, columns: columns, .superBlocks) : 0
+        let tileBytes = blockBytes + superBytes
         brainFloatStride = (2 * columns + 63) & ~63
-        let brainFloatBytes = forms.brainFloats || forms.brainFloatsByLane ? tokens * brainFloatStride : 0
+        let brainFloatBytes =
+            forms.isDisjoint(with: [.brainFloats, .brainFloatsByLane]) ? 0 : tokens * brainFloatStride
         guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + brainFloatBytes + extraBytes + 64) else {
             return nil
         }
         let rows = scratch.assumingMemoryBound(to: Float.self)
         activations = Activations(
-            input: input, inputStride: stride, tokens: tokens, columns: columns, gain: gain, epsilon: epsilon,
-            rows: rows, tiles: scratch + rowBytes, superTiles: scratch + rowBytes + blockBytes)
+            input: call.input, inputStride: call.inputStride, tokens: tokens, columns: columns, gain: call.gain,
+            epsilon: call.epsilon, rows: rows, tiles: scratch + rowBytes, superTiles: scratch + rowBytes + blockBytes)
         let brainFloats = scratch + rowBytes + tileBytes
         self.brainFloats = UnsafeRawPointer(brainFloats)
         extra = brainFloats + brainFloatBytes
-        floats = input
-        floatStride = stride
-        if forms.floats && gain != nil {
+        floats = call.input
+        floatStride = call.inputStride
+        if forms.contains(.floats) && call.gain != nil {
             normalizeRows(run, &activations)
             floats = UnsafePointer(rows)
             floatStride = columns
@@ -87,10 +70,10 @@ struct LinearInput {
             activations.inputStride = columns
             activations.gain = nil
         }
-        if forms.blocks { Activations.quantize(run, &activations, .blocks) }
-        if forms.superBlocks { Activations.quantize(run, &activations, .superBlocks) }
-        if forms.brainFloats { narrow(run) }
-        if forms.brainFloatsByLane { narrowByLane(run) }
+        if forms.contains(.blocks) { Activations.quantize(run, &activations, .blocks) }
+        if forms.contains(.superBlocks) { Activations.quantize(run, &activations, .superBlocks) }
+        if forms.contains(.brainFloats) { narrow(run) }
+        if forms.contains(.brainFloatsByLane) { narrowByLane(run) }
     }
 
     private func narrow(_ run: UnsafePointer<cabochon_run>) {

@@ -19,9 +19,7 @@ func multiplyBrainFloatPanels(
     if groups < 4 * threads { return nil }
     guard
         let input = LinearInput(
-            call.run, call.input, stride: call.inputStride, tokens: call.tokens, columns: call.columns,
-            gain: call.gain, epsilon: call.epsilon, forms: InputForms(.brainFloatsByLane),
-            extraBytes: threads * BrainFloatPanels.bytes(columns: call.columns))
+            call, forms: .brainFloatsByLane, extraBytes: threads * BrainFloatPanels.bytes(columns: call.columns))
     else { return OpStatus.failed }
     var task = BrainFloatTask(input: input, weights: weights, count: count, isGated: isGated)
     parallel(call.run, groups, &task) { context, index, worker in
