@@ -247,6 +247,42 @@ static void check_extremes(uint32_t type) {
     check_end();
 }
 
+/* An activation that is infinite or no number makes all outputs of its token so, and none of another token's. */
+static void check_not_finite(bool gated, uint32_t type) {
+    enum { TOKENS = 41, COLUMNS = 512 };
+    check_begin("%s %s, activations that are not finite", gated ? "gated_linear" : "linear", check_type_name(type));
+    linear_case given = {.gated = gated, .count = gated ? 2 : 1};
+    for (uint32_t i = 0; i < given.count; i++) {
+        given.weights[i] = check_random_weight(type, 33, COLUMNS, 0);
+        check_prepare(&given.weights[i]);
+    }
+    given.input = check_output(TOKENS, COLUMNS, COLUMNS);
+    for (uint64_t t = 0; t < TOKENS; t++) {
+        float *row = given.input.values + t * COLUMNS;
+        for (uint64_t c = 0; c < COLUMNS; c++) row[c] = (float)check_random_normal();
+        const float bad = t % 3 == 0 ? NAN : t % 3 == 1 ? INFINITY : -INFINITY;
+        /* In each place of a vector and of a block; in two blocks; everywhere. */
+        if (t % 4 == 1) row[(t * 37) % COLUMNS] = bad;
+        if (t == 2) row[3] = row[400] = bad;
+        for (uint64_t c = 0; t == 40 && c < COLUMNS; c++) row[c] = bad;
+    }
+    check_freeze(given.input.values);
+    for (int v = -1; v < CHECK_VARIATION_COUNT; v++) {
+        if (!compute(&given, v < 0 ? (check_variation){1, 0} : check_variations[v], 0)) continue;
+        for (uint64_t at = 0; at < TOKENS * 33; at++) {
+            uint64_t t = at / 33;
+            bool is_bad = t % 4 == 1 || t == 2 || t == 40;
+            if (isfinite(given.outputs[0].values[at]) == is_bad) {
+                check_fail("[%llu, %llu] is %g", (unsigned long long)t, (unsigned long long)at % 33,
+                           given.outputs[0].values[at]);
+                break;
+            }
+        }
+    }
+    for (uint32_t i = 0; i < given.count; i++) check_release(&given.weights[i]);
+    check_end();
+}
+
 static void check_all(bool gated) {
     static const uint64_t all_rows[] = {1, 15, 17, 33, 300}, all_columns[] = {7, 32, 33, 96, 256, 640, 768};
     static const uint64_t all_tokens[] = {1, 2, 3, 7, 8, 17, 65};
@@ -272,6 +308,7 @@ static void check_all(bool gated) {
         for (uint32_t n = 0; n < 5 && is_float; n++)
             check_shapes(gated, check_type(t), n % 2 ? 35 : 288, n % 3 ? 1280 : 2304, group_tokens[n], number++);
         if (!gated && !is_float) check_extremes(check_type(t));
+        check_not_finite(gated, check_type(t));
         /* Longer than what a backend may hold of a row at once. */
         uint64_t columns = is_float ? 5123 : 5120;
         for (uint32_t n = 0; n < 2; n++) check_shapes(gated, check_type(t), 17, columns, n == 0 ? 1 : 17, number++);

@@ -169,7 +169,8 @@ struct Activations {
     }
 }
 
-/// Blocks whose largest magnitude is no larger count as zero: 127 / magnitude would overflow.
+/// Blocks whose largest magnitude is no larger count as zero: 127 / magnitude would overflow. Super-blocks' magnitudes
+/// are eight times that, since their blocks' codes are up to eight times as large.
 private let smallest: Float = 4e-37
 
 /// A few blocks of a row, at most `lanes`: what a block is reduced to (its largest magnitude, its two
@@ -184,11 +185,12 @@ private func quantizeBlocks<let count: Int>(
         partial[index] = magnitude(loadFloats(source + 128 * index))
         for part in 1..<32 / lanes {
             let vector = loadFloats(source + 128 * index + part * vectorBytes)
-            partial[index] = maximum(partial[index], magnitude(vector))
+            partial[index] = largerMagnitude(partial[index], magnitude(vector))
         }
     }
-    let greatest = largestOfLanes(partial)
-    let scales = divide(greatest, broadcast(Float(127)))
+    let greatest = largestMagnitudesOfLanes(partial)
+    // What is no number, or infinite, makes a scale that is none, and so do all products with the block.
+    let scales = add(divide(greatest, broadcast(Float(127))), multiply(greatest, zero))
     var inverses = InlineArray<1, FloatVector>(
         repeating: select(
             broadcast(smallest), below: greatest, divide(broadcast(Float(127)), greatest), else: zero))
@@ -239,15 +241,17 @@ private func quantizeSuperBlock(
                 let block = source + 128 * (group * lanes + index)
                 partial[index] = magnitude(loadFloats(block))
                 for part in 1..<32 / lanes {
-                    partial[index] = maximum(partial[index], magnitude(loadFloats(block + part * vectorBytes)))
+                    let vector = loadFloats(block + part * vectorBytes)
+                    partial[index] = largerMagnitude(partial[index], magnitude(vector))
                 }
             }
-            storeFloats(largestOfLanes(partial), largest.baseAddress.unsafelyUnwrapped + group * vectorBytes)
+            storeFloats(largestMagnitudesOfLanes(partial), largest.baseAddress.unsafelyUnwrapped + group * vectorBytes)
         }
     }
     var greatest: Float = 0
-    for block in 0..<8 { greatest = max(greatest, largest[block]) }
-    let inverse = greatest > smallest ? 127 / greatest : 0
+    // By their bits, as in largerMagnitude.
+    for block in 0..<8 where largest[block].bitPattern > greatest.bitPattern { greatest = largest[block] }
+    let inverse = greatest > 8 * smallest ? 127 / greatest : 0
     for block in 0..<8 {
         var halvings: Int32 = 0
         if 2 * largest[block] <= greatest { halvings = 1 }
@@ -268,7 +272,8 @@ private func quantizeSuperBlock(
         }
     }
     superRecord.storeBytes(
-        of: greatest / Float(127 &<< Tile.largestExponent), toByteOffset: Tile.superScale, as: Float.self)
+        of: greatest / Float(127 &<< Tile.largestExponent) + greatest * 0, toByteOffset: Tile.superScale, as: Float.self
+    )
     for block in 0..<8 {
         let record = records + block * stride
         let first = halfSums[2 * block]

@@ -9,8 +9,7 @@
 // made from -2|x|, tanh |x| = (1 - p - pq) / (1 + p + pq), each side rounded once where it counts. Over all arguments
 // from 1e-6 on it is 0.35 ulp off in the mean and 1.95 at most.
 //
-// maximum and minimum return their second argument where one is not a number, so that one stays
-// one through the clamps.
+// What is not a number stays so through the clamps: minimum and maximum give it where it is their second argument.
 
 /// n and e^r - 1.
 @inline(__always)
@@ -57,12 +56,14 @@ func hyperbolicTangent(_ x: FloatVector) -> FloatVector {
 }
 
 /// z/2 * (1 + tanh u), u = sqrt(2/pi) * (z + 0.044715 z^3), which is z / (1 + e^(-2u)): nothing cancels where z is
-/// negative.
+/// negative. Exactly zero where e^(-2u) has no float32, as z times 0.
 @inline(__always)
 func gelu(_ z: FloatVector) -> FloatVector {
     let cube = multiply(multiply(z, z), z)
     let inner = multiplyAdd(cube, broadcast(Float(0.044715)), z)
     let exponent = multiply(inner, broadcast(Float(-2 * 0.797_884_56)))
-    let bounded = maximum(broadcast(Float(-87)), minimum(broadcast(Float(87)), exponent))
-    return divide(z, add(boundedExponential(bounded), broadcast(Float(1))))
+    let most = broadcast(Float(87))
+    let bounded = maximum(broadcast(Float(-87)), minimum(most, exponent))
+    let quotient = divide(z, add(boundedExponential(bounded), broadcast(Float(1))))
+    return select(most, below: exponent, multiply(z, broadcast(Float(0))), else: quotient)
 }

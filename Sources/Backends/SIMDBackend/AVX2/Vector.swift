@@ -44,6 +44,9 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 }
 @inline(__always) func maximum(_ a: FloatVector, _ b: FloatVector) -> FloatVector { _mm256_max_ps(a, b) }
 @inline(__always) func minimum(_ a: FloatVector, _ b: FloatVector) -> FloatVector { _mm256_min_ps(a, b) }
+@inline(__always) func largerMagnitude(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))
+}
 @inline(__always) func magnitude(_ a: FloatVector) -> FloatVector {
     _mm256_and_ps(a, _mm256_castsi256_ps(broadcast(Int32.max)))
 }
@@ -158,6 +161,9 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 /// Lane i of the result is the sum, or the largest, of vector i's lanes, all by the same tree: + 4, + 2, + 1.
 @inline(__always) func sumsOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { add($0, $1) } }
 @inline(__always) func largestOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { maximum($0, $1) } }
+@inline(__always) func largestMagnitudesOfLanes(_ vectors: LaneSums) -> FloatVector {
+    reduce(vectors) { largerMagnitude($0, $1) }
+}
 
 @inline(__always)
 private func reduce(_ v: LaneSums, _ combine: (FloatVector, FloatVector) -> FloatVector) -> FloatVector {

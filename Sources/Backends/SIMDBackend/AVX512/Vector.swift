@@ -42,8 +42,13 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 @inline(__always) func subtractProduct(_ a: FloatVector, _ b: FloatVector, from c: FloatVector) -> FloatVector {
     _mm512_fnmadd_ps(a, b, c)
 }
+/// b, where that is not a number; where only a is none, what the instruction set makes of it.
 @inline(__always) func maximum(_ a: FloatVector, _ b: FloatVector) -> FloatVector { _mm512_max_ps(a, b) }
 @inline(__always) func minimum(_ a: FloatVector, _ b: FloatVector) -> FloatVector { _mm512_min_ps(a, b) }
+/// Of two magnitudes. Compared as integers, in whose order what is no number comes last, so that none gets lost.
+@inline(__always) func largerMagnitude(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+}
 @inline(__always) func magnitude(_ a: FloatVector) -> FloatVector {
     _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fff_ffff)))
 }
@@ -149,12 +154,20 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 
 /// The same tree for every caller: lanes i and i + 8, then + 4, + 2, + 1. Addition commutes, so a
 /// dot product summed here and one summed by `sumsOfLanes` have the same bits.
-@inline(__always) func sumOfLanes(_ a: FloatVector) -> Float { _mm512_reduce_add_ps(a) }
+@inline(__always) func sumOfLanes(_ a: FloatVector) -> Float {
+    let half = halves(a, a) { add($0, $1) }
+    let quarter = quarters(half, half) { add($0, $1) }
+    let two = add(lowPairs(quarter, quarter), highPairs(quarter, quarter))
+    return firstLane(add(evenElements(two, two), oddElements(two, two)))
+}
 @inline(__always) func firstLane(_ a: FloatVector) -> Float { _mm512_cvtss_f32(a) }
 
 /// Lane i of the result is the sum, or the largest, of vector i's lanes, all by the same tree: + 8, + 4, + 2, + 1.
 @inline(__always) func sumsOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { add($0, $1) } }
 @inline(__always) func largestOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { maximum($0, $1) } }
+@inline(__always) func largestMagnitudesOfLanes(_ vectors: LaneSums) -> FloatVector {
+    reduce(vectors) { largerMagnitude($0, $1) }
+}
 
 /// Written out, because an index that a loop computes would put the vectors in memory.
 @inline(__always)

@@ -41,6 +41,10 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 }
 @inline(__always) func maximum(_ a: FloatVector, _ b: FloatVector) -> FloatVector { vmaxq_f32(a, b) }
 @inline(__always) func minimum(_ a: FloatVector, _ b: FloatVector) -> FloatVector { vminq_f32(a, b) }
+@inline(__always) func largerMagnitude(_ a: FloatVector, _ b: FloatVector) -> FloatVector {
+    let (left, right) = (unsafeBitCast(a, to: IntVector.self), unsafeBitCast(b, to: IntVector.self))
+    return unsafeBitCast(left.replacing(with: right, where: right .> left), to: FloatVector.self)
+}
 @inline(__always) func magnitude(_ a: FloatVector) -> FloatVector { vabsq_f32(a) }
 @inline(__always) func copySign(_ magnitude: FloatVector, of sign: FloatVector) -> FloatVector {
     let bit = unsafeBitCast(sign, to: IntVector.self) & IntVector(repeating: Int32.min)
@@ -139,6 +143,9 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 /// Lane i of the result is the sum, or the largest, of vector i's lanes, all by the same tree: + 2, + 1.
 @inline(__always) func sumsOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { add($0, $1) } }
 @inline(__always) func largestOfLanes(_ vectors: LaneSums) -> FloatVector { reduce(vectors) { maximum($0, $1) } }
+@inline(__always) func largestMagnitudesOfLanes(_ vectors: LaneSums) -> FloatVector {
+    reduce(vectors) { largerMagnitude($0, $1) }
+}
 
 /// destination[0 ..< 4] = the sums of four vectors' lanes, by the same tree.
 @inline(__always)
