@@ -154,6 +154,7 @@ typedef struct check_batch {
     cabochon_segment segments[4];
     uint64_t segment_count, tokens, capacity[4];
     uint32_t kv_type, kv_heads, head_size;
+    uint64_t infinite_period; /* where not 0, values of each position that ends such a period are infinite, or NaN */
 } check_batch;
 
 #define CHECK_BATCH_COUNT 7
@@ -173,6 +174,7 @@ double check_cached(const check_batch *batch, uint64_t segment, const void *cach
 /* Of the Q8_0 block that holds an element. */
 double check_cached_scale(const check_batch *batch, uint64_t segment, const void *cache, uint64_t head,
                           uint64_t position, uint64_t element);
+bool check_is_infinite(const check_batch *batch, uint64_t position);
 bool check_caches_same(const check_batch *left, const check_batch *right);
 /* Fails the case if a position that belongs to no row of the batch was written. */
 void check_cache_outside(const check_batch *batch);

@@ -49,6 +49,16 @@ static bool attend(attention_case *given, check_variation variation, uint64_t ga
     return true;
 }
 
+/* Whether a row sees a position whose values are infinite. */
+static bool sees_infinite(const attention_case *given, uint64_t row) {
+    const cabochon_segment *segment = &given->batch.segments[check_segment_of(&given->batch, row)];
+    uint64_t position = segment->first_position + row - segment->first_row;
+    for (uint64_t back = 0; back <= position && (given->window == 0 || back < given->window); back++) {
+        if (check_is_infinite(&given->batch, position - back)) return true;
+    }
+    return false;
+}
+
 static void check_head(const attention_case *given, uint64_t row, uint64_t head, double *scores, double *errors) {
     const check_batch *batch = &given->batch;
     uint64_t size = batch->head_size, at = check_segment_of(batch, row);
@@ -91,6 +101,33 @@ static void check_head(const attention_case *given, uint64_t row, uint64_t head,
     }
 }
 
+/* What a row does not see must not reach it, be it infinite: neither in a batch nor in any cut of it. */
+static void check_infinite(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32_t kv_heads, uint32_t head_size,
+                           uint64_t window, uint64_t period) {
+    check_begin("attention batch %u, %s cache, %u/%u heads of %u, window %llu, infinite values each %llu",
+                (unsigned)shape, check_type_name(kv_type), (unsigned)heads, (unsigned)kv_heads, (unsigned)head_size,
+                (unsigned long long)window, (unsigned long long)period);
+    attention_case given = {.heads = heads, .window = window};
+    given.batch = check_random_batch(shape, kv_type, kv_heads, head_size);
+    given.batch.infinite_period = period;
+    check_fill_caches(&given.batch, 1);
+    given.queries = check_input(given.batch.tokens, heads * head_size, heads * head_size);
+    if (attend(&given, (check_variation){1, 0}, 0)) {
+        for (int v = -1; v < CHECK_VARIATION_COUNT; v++) {
+            attention_case again = given;
+            if (v >= 0 && !attend(&again, check_variations[v], 0)) continue;
+            for (uint64_t at = 0; at < given.batch.tokens * given.queries.columns; at++) {
+                uint64_t row = at / given.queries.columns;
+                if (!isfinite(again.output.values[at]) != sees_infinite(&given, row)) {
+                    check_fail("row %llu has %g", (unsigned long long)row, again.output.values[at]);
+                    break;
+                }
+            }
+        }
+    }
+    check_end();
+}
+
 static void check_shape(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32_t kv_heads, uint32_t head_size,
                         uint64_t window, float softcap, double key_scale, uint64_t gap) {
     check_begin("attention batch %u, %s cache, %u/%u heads of %u, window %llu, softcap %g, keys %g, gap %llu",
@@ -124,11 +161,15 @@ static void check_shape(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32
     check_end();
 }
 
-/* Caches that a backend cannot read: rows that are not whole blocks, and a type that none are kept in. */
-static void check_refusal(uint32_t kv_type, uint32_t head_size) {
-    check_begin("attention of a %s cache, heads of %u", check_type_name(kv_type), (unsigned)head_size);
+/* Caches that a backend cannot read: rows that are not whole blocks, a type that none are kept in, or none for one of
+ * several sequences. */
+static void check_refusal(uint32_t kv_type, uint32_t head_size, bool has_all) {
+    check_begin("attention of a %s cache, heads of %u%s", check_type_name(kv_type), (unsigned)head_size,
+                has_all ? "" : ", one missing");
     attention_case given = {.heads = 4};
-    given.batch = check_random_batch(2, CABOCHON_TYPE_F32, 2, head_size);
+    given.batch = check_random_batch(4, CABOCHON_TYPE_F32, 2, head_size);
+    if (!has_all) check_fill_caches(&given.batch, 1);
+    if (!has_all) given.batch.segments[0].keys = NULL;
     given.batch.kv_type = kv_type;
     given.queries = check_input(given.batch.tokens, 4 * head_size, 4 * head_size);
     if (attend(&given, (check_variation){1, 0}, 0)) check_fail("did not decline");
@@ -161,6 +202,16 @@ void check_attention(void) {
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 16, 16, 256, 0, 50, 1, 0);
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 32, 16, 256, 577, 0, 8, 0);
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_Q8_0, 32, 16, 256, 577, 50, 8, 0);
-    check_refusal(CABOCHON_TYPE_Q8_0, 48);
-    check_refusal(CABOCHON_TYPE_Q4_0, 64);
+    for (uint32_t kv = 0; kv < 3; kv++) {
+        check_infinite(3, kv_types[kv], 8, 4, 64, 0, 90);
+        check_infinite(3, kv_types[kv], 4, 1, 96, 0, 70);
+        check_infinite(3, kv_types[kv], 3, 3, 128, 3, 16);
+        check_infinite(2, kv_types[kv], 6, 2, 32, 1, 4);
+        check_infinite(4, kv_types[kv], 8, 4, 64, 5, 11);
+        check_infinite(5, kv_types[kv], 1, 1, 64, 0, 303);
+        check_infinite(CHECK_LONG_BATCH, kv_types[kv], 32, 16, 256, 64, 101);
+    }
+    check_refusal(CABOCHON_TYPE_Q8_0, 48, true);
+    check_refusal(CABOCHON_TYPE_Q4_0, 64, true);
+    check_refusal(CABOCHON_TYPE_F32, 64, false);
 }

@@ -1,6 +1,7 @@
 /* checkbackend_batch.c - ragged batches: rows of several sequences, each with its own KV cache. */
 #include "checkbackend.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct batch_shape {
@@ -53,11 +54,16 @@ void check_empty_caches(check_batch *batch) {
     }
 }
 
-/* Elements that are stored together, of about this size. */
+bool check_is_infinite(const check_batch *batch, uint64_t position) {
+    return batch->infinite_period > 0 && position % batch->infinite_period == batch->infinite_period - 1;
+}
+
+/* Elements that are stored together, of about this size; of an infinite one a scale that is no number. */
 static uint64_t put_block(const check_batch *batch, void *cache, uint64_t index, double size) {
     if (batch->kv_type == CABOCHON_TYPE_Q8_0) {
         unsigned char *block = (unsigned char *)cache + bytes_of(batch, index);
         uint16_t scale = check_float16((float)(size * (1 + (double)check_random_below(4)) / 127));
+        if (isinf(size)) scale = 0x7e00;
         memcpy(block, &scale, sizeof scale);
         /* All codes, -128 among them, which no rounding makes but a file may hold; but not 0: where one key has all
          * the weight, a value of exactly 0 would leave what weights too small for a float add to it. */
@@ -78,7 +84,8 @@ void check_fill_caches(const check_batch *batch, double key_scale) {
             uint64_t start = head * segment->head_stride, end = start + filled;
             for (uint64_t at = start; at < end;) {
                 uint64_t stored = put_block(batch, segment->keys, at, key_scale);
-                put_block(batch, segment->values, at, 1);
+                put_block(batch, segment->values, at,
+                          check_is_infinite(batch, (at - start) / batch->head_size) ? INFINITY : 1);
                 at += stored;
             }
         }

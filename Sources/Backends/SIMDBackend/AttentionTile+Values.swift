@@ -1,15 +1,14 @@
 // Sums of values weighted by exponentials: a few queries by a few vectors of a value at a time.
 
-/// The values of a block whose first key is at `start`, and which of them a few queries see.
+/// The values of a block whose first key is at `start`, and which of them a few queries take.
 private struct ValueRows {
     var start: UnsafeRawPointer
-    var first: Int
-    var end: Int
+    var keys: Range<Int>
 }
 
 extension AttentionTile {
     /// sums = sums * correction + exponentials . values, for those keys of one block that a query sees. The first
-    /// block of a span that one of a few queries sees finds no sums.
+    /// block of a span that one of a few queries sees finds no sums. Uses up the corrections.
     ///
     /// - Parameter next: what is read after these values.
     @inline(__always)
@@ -21,13 +20,21 @@ extension AttentionTile {
             let left = count - query
             let few = left >= ValueQueries.count ? ValueQueries.count : left >= 4 ? 4 : left >= 2 ? 2 : 1
             let (first, end) = seen(query, few, block)
-            let isFirst = max(block.lowerBound / Span.keys * Span.keys, range(query).first) >= block.lowerBound
+            var isFirst = max(block.lowerBound / Span.keys * Span.keys, range(query).first) >= block.lowerBound
             var ahead = next.share(query, few, of: count)
             if first >= end {
                 query += few
                 continue
             }
-            let rows = ValueRows(start: values, first: first, end: end)
+            // Keys that all of them see, between those that some do: no query's range begins or ends before that of the
+            // one in front.
+            let firstOfAll = min(end, seen(query + few - 1, 1, block).first)
+            let endOfAll = max(firstOfAll, seen(query, 1, block).end)
+            if first < firstOfAll {
+                accumulateSeen(Format.self, values, block, first..<firstOfAll, query..<query + few, isFirst, &ahead)
+                isFirst = false
+            }
+            let rows = ValueRows(start: values, keys: firstOfAll..<endOfAll)
             if few == ValueQueries.count {
                 accumulate(Format.self, ValueQueries.self, ValueVectors.self, rows, query, isFirst, &ahead)
             } else if few == 4 {
@@ -37,7 +44,26 @@ extension AttentionTile {
             } else {
                 accumulate(Format.self, InlineArray<1, Void>.self, PairValueVectors.self, rows, query, isFirst, &ahead)
             }
+            if endOfAll < end {
+                for met in query..<query + few { corrections[met] = 1 }
+                accumulateSeen(Format.self, values, block, endOfAll..<end, query..<query + few, false, &ahead)
+            }
             query += few
+        }
+    }
+
+    /// Queries one by one, each with those of the keys that it sees: what it does not see must not even be multiplied by
+    /// zero, for it may be infinite. Sums that have met their correction here are corrected by 1 from then on.
+    private func accumulateSeen<Format: CacheFormat>(
+        _: Format.Type, _ values: UnsafeRawPointer, _ block: Range<Int>, _ keys: Range<Int>, _ queries: Range<Int>,
+        _ isFirst: Bool, _ ahead: inout ReadAhead
+    ) {
+        for query in queries {
+            let (first, end) = seen(query, 1, block)
+            let lower = max(first, keys.lowerBound)
+            let rows = ValueRows(start: values, keys: lower..<max(lower, min(end, keys.upperBound)))
+            accumulate(Format.self, InlineArray<1, Void>.self, PairValueVectors.self, rows, query, isFirst, &ahead)
+            corrections[query] = 1
         }
     }
 
@@ -86,8 +112,8 @@ extension AttentionTile {
             }
         }
         let rowBytes = Format.bytes(of: headSize)
-        var row = rows.start + rows.first * rowBytes
-        for key in rows.first..<rows.end {
+        var row = rows.start + rows.keys.lowerBound * rowBytes
+        for key in rows.keys {
             var vectors = InlineArray<parts, FloatVector>(repeating: broadcast(Float(0)))
             var scale = broadcast(Float(0))
             for part in 0..<parts {
