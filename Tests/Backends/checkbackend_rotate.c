@@ -211,11 +211,14 @@ static void check_shape(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32
     check_end();
 }
 
-/* Caches that a backend cannot fill: rows that are not whole blocks, and a type that none are kept in. */
-static void check_refusal(uint32_t kv_type, uint32_t head_size) {
-    check_begin("rotate into a %s cache, heads of %u", check_type_name(kv_type), (unsigned)head_size);
+/* Caches that a backend cannot fill: rows that are not whole blocks, a type that none are kept in, or none for one of
+ * several sequences. */
+static void check_refusal(uint32_t kv_type, uint32_t head_size, bool has_all) {
+    check_begin("rotate into a %s cache, heads of %u%s", check_type_name(kv_type), (unsigned)head_size,
+                has_all ? "" : ", one missing");
     rotate_case given = {.heads = 4, .query_scale = 1};
-    given.batch = check_random_batch(2, CABOCHON_TYPE_F32, 2, head_size);
+    given.batch = check_random_batch(4, CABOCHON_TYPE_F32, 2, head_size);
+    if (!has_all) given.batch.segments[0].values = NULL;
     given.batch.kv_type = kv_type;
     uint64_t tokens = given.batch.tokens;
     check_matrix queries = check_input(tokens, 4 * head_size, 4 * head_size);
@@ -244,6 +247,7 @@ void check_rotate(void) {
             }
         }
     }
-    check_refusal(CABOCHON_TYPE_Q8_0, 48);
-    check_refusal(CABOCHON_TYPE_Q4_0, 64);
+    check_refusal(CABOCHON_TYPE_Q8_0, 48, true);
+    check_refusal(CABOCHON_TYPE_Q4_0, 64, true);
+    check_refusal(CABOCHON_TYPE_F32, 64, false);
 }

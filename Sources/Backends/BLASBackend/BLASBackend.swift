@@ -50,9 +50,9 @@ public func linear(
     else { return CABOCHON_OP_DECLINED }
     var mostRows: UInt64 = 0
     for index in 0..<Int(args.weight_count) {
-        guard let weight = weights[index]?.pointee, product.takes(weight, outputStride: strides[index]) else {
-            return CABOCHON_OP_DECLINED
-        }
+        guard let weight = weights[index]?.pointee, outputs[index] != nil,
+            product.takes(weight, outputStride: strides[index])
+        else { return CABOCHON_OP_DECLINED }
         mostRows = max(mostRows, weight.rows)
     }
     guard product.begin(rows: mostRows, gain: args.norm_gain, epsilon: args.norm_epsilon, isGated: false) else {
@@ -113,9 +113,4 @@ public func gatedLinear(
             context.unsafelyUnwrapped.load(as: GatedLinearTask.self).compute(panel: panel, worker: worker)
         }, &task)
     return CABOCHON_OP_DONE
-}
-
-/// GELU in its tanh form (Hendrycks and Gimpel 2016), in the scalar backend's order.
-private func geluTanh(_ z: Float) -> Float {
-    0.5 * z * (1 + tanhf(0.797884561 * (z + 0.044715 * z * z * z)))
 }

@@ -7,9 +7,8 @@ BLAS_FOLDER := Sources/Backends/BLASBackend
 BLAS_BACKEND := $(BUILD)/lib/cabochon/libcabochon-blas.so
 BACKENDS += $(BLAS_BACKEND)
 
-# Norms have the bits of the norm op because they are computed by the same source.
-BLAS_SOURCES := $(wildcard $(BLAS_FOLDER)/*.swift) \
-    Sources/Backends/ScalarBackend/Normalize.swift Sources/Backends/ScalarBackend/Vector.swift
+# Norms and GELU have the scalar ops' bits because they are computed by the same sources.
+BLAS_SOURCES := $(wildcard $(BLAS_FOLDER)/*.swift) $(addprefix Sources/Backends/ScalarBackend/,GELU.swift Normalize.swift Vector.swift)
 
 $(BUILD)/backends/blas.o: $(BLAS_SOURCES) $(BLAS_FOLDER)/OpenBLAS/openblas.h Include/cabochon/backend.h
 	@mkdir -p $(@D)

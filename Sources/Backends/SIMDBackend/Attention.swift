@@ -29,7 +29,6 @@ struct AttentionTask {
     var rowsPerTile: Int
     var group: Int
     var width: Int
-    var indices: Int
 
     var headSize: Int { Int(args.head_size) }
     var kvHeads: Int { Int(args.kv_heads) }
@@ -147,7 +146,8 @@ struct AttentionTask {
     }
 
     private func attend(_ tile: inout AttentionTile, _ segment: cabochon_segment, _ head: Int, _ span: Int) {
-        guard let keys = segment.keys, let values = segment.values else { return }
+        let keys = UnsafeRawPointer(segment.keys.unsafelyUnwrapped)
+        let values = UnsafeRawPointer(segment.values.unsafelyUnwrapped)
         let element = head * Int(truncatingIfNeeded: segment.head_stride)
         switch args.kv_type {
         case WeightType.f16: attend(FormatF16.self, &tile, keys, values, element, span)
@@ -177,6 +177,7 @@ public func attention(
     else { return OpStatus.declined }
     let segmentCount = Int(truncatingIfNeeded: args.segment_count)
     if args.tokens == 0 || segmentCount == 0 { return OpStatus.done }
+    guard haveCaches(segments, count: segmentCount) else { return OpStatus.declined }
     let group = Int(args.heads / args.kv_heads)
     let width = (Int(args.head_size) + lanes - 1) / lanes * lanes
     let rowsPerTile = max(1, queriesPerTile(args, threads: Int(run.pointee.thread_count)) / group)
@@ -218,7 +219,7 @@ public func attention(
         args: args, queries: queries, output: output, segments: segments, shares: shares,
         partials: (scratch + shareBytes + workerBytes).assumingMemoryBound(to: Float.self),
         workers: (scratch + shareBytes).assumingMemoryBound(to: Float.self), workerFloats: workerFloats,
-        rowsPerTile: rowsPerTile, group: group, width: width, indices: indices)
+        rowsPerTile: rowsPerTile, group: group, width: width)
     parallel(run, indices, &task) { context, index, worker in
         context.unsafelyUnwrapped.assumingMemoryBound(to: AttentionTask.self).pointee.run(index, worker)
     }

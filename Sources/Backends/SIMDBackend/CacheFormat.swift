@@ -2,6 +2,7 @@
 //
 // Floats are read where they are. Blocks of bytes (Q8_0) are widened in registers for few queries, and for many, which
 // take each element many times, once into a worker's memory. The bits are the same: a byte times a float16 is exact.
+import CCabochonBackend
 import SIMDIntrinsics
 
 /// Whether caches may hold rows of so many elements in a type.
@@ -11,6 +12,12 @@ func isCacheType(_ type: UInt32, headSize: UInt32) -> Bool {
     case WeightType.q8_0: Int(headSize).isMultiple(of: CachedBlocks.groupElements)
     default: false
     }
+}
+
+/// Whether every segment has a cache; asked before anything is written.
+func haveCaches(_ segments: UnsafePointer<cabochon_segment>, count: Int) -> Bool {
+    for number in 0..<count where segments[number].keys == nil || segments[number].values == nil { return false }
+    return true
 }
 
 /// Elements of a row are named by their place in it, a multiple of `lanes`.
@@ -131,21 +138,21 @@ enum CachedBlocks: CacheFormat {
     private static func store(_ values: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer, blocks: Int) {
         let zero = broadcast(Float(0))
         var largest = LaneSums(repeating: zero)
-        // A product with zero is zero, or NaN where an element is not finite.
-        var zeros = LaneSums(repeating: zero)
         for block in 0..<blocks {
             for part in 0..<groupElements / lanes {
                 let value = loadFloats(values + block * groupElements + part * lanes)
-                largest[block] = maximum(largest[block], magnitude(value))
-                zeros[block] = multiplyAdd(value, zero, zeros[block])
+                largest[block] = largerMagnitude(largest[block], magnitude(value))
             }
         }
-        let scale = minimum(divide(largestOfLanes(largest), broadcast(Float(127))), broadcast(Float(65504)))
+        let greatest = largestMagnitudesOfLanes(largest)
+        let bounded = minimum(divide(greatest, broadcast(Float(127))), broadcast(Float(65504)))
+        // NaN where an element is not finite.
+        let scale = add(bounded, multiply(greatest, zero))
         var scales = InlineArray<16, UInt16>(repeating: 0)
         var inverses = InlineArray<16, Float>(repeating: 0)
         withUnsafeMutableBytes(of: &scales) { scales in
             let memory = scales.baseAddress.unsafelyUnwrapped
-            storeHalves(add(scale, sumsOfLanes(zeros)), memory, first: lanes)
+            storeHalves(scale, memory, first: lanes)
             // The bytes are of the scale as it is stored, so that its rounding does not add to theirs.
             let stored = loadHalves(memory)
             let inverse = select(zero, below: stored, divide(broadcast(Float(1)), stored), else: zero)

@@ -41,7 +41,8 @@ struct RotateTask {
             if let gain = args.query_gain { normalize(query, gain, args.epsilon, size, query) }
             rotate(query, query, half, cosines, sines, scale)
         }
-        guard let cachedKeys = segment.keys, let cachedValues = segment.values else { return }
+        let cachedKeys = segment.keys.unsafelyUnwrapped
+        let cachedValues = segment.values.unsafelyUnwrapped
         let buffer = buffers + worker * size
         for head in 0..<Int(args.kv_heads) {
             let element = head * Int(truncatingIfNeeded: segment.head_stride) + position * size
@@ -108,6 +109,7 @@ public func rotate(
     else { return OpStatus.declined }
     let tokens = Int(truncatingIfNeeded: args.tokens)
     if tokens == 0 { return OpStatus.done }
+    guard haveCaches(segments, count: Int(truncatingIfNeeded: args.segment_count)) else { return OpStatus.declined }
     let size = Int(args.head_size)
     guard let scratch = run.pointee.scratch(run, Int(run.pointee.thread_count) * size * 4) else {
         return OpStatus.failed

@@ -4,13 +4,13 @@ import CCabochonBackend
 import Glibc
 
 func attention(_ run: Run, _ args: cabochon_attention_args) -> Int32 {
-    guard let queries = args.queries, let output = args.output, let segments = args.segments else {
-        return CABOCHON_OP_DECLINED
-    }
+    guard let queries = args.queries, let output = args.output, let segments = args.segments, args.kv_heads > 0
+    else { return CABOCHON_OP_DECLINED }
     let size = Int(args.head_size)
     let heads = Int(args.heads)
     let group = heads / Int(args.kv_heads)
-    guard let row = CachedRow(type: args.kv_type, size: size) else { return CABOCHON_OP_DECLINED }
+    guard let row = CachedRow(type: args.kv_type, size: size), haveCaches(segments, count: args.segment_count)
+    else { return CABOCHON_OP_DECLINED }
     let segmentCount = Int(args.segment_count)
     let longest = (0..<segmentCount).map { Int(segments[$0].first_position + segments[$0].row_count) }.max() ?? 0
     let perWorker = longest + size
@@ -19,7 +19,8 @@ func attention(_ run: Run, _ args: cabochon_attention_args) -> Int32 {
     }
     for index in 0..<segmentCount {
         let segment = segments[index]
-        guard let keys = segment.keys, let values = segment.values else { return CABOCHON_OP_DECLINED }
+        let keys = UnsafeRawPointer(segment.keys.unsafelyUnwrapped)
+        let values = UnsafeRawPointer(segment.values.unsafelyUnwrapped)
         parallel(run, count: Int(segment.row_count) * heads) { task, worker in
             let offset = task / heads
             let head = task % heads

@@ -2,6 +2,11 @@
 
 import CCabochonBackend
 
+/// Whether every segment has a cache; asked before anything is written.
+func haveCaches(_ segments: UnsafePointer<cabochon_segment>, count: UInt64) -> Bool {
+    (0..<Int(count)).allSatisfy { segments[$0].keys != nil && segments[$0].values != nil }
+}
+
 struct CachedRow {
     private let type: UInt32
     private let size: Int

@@ -4,10 +4,18 @@
 // pays for dequantisation once.
 
 import CCabochonBackend
-import Glibc
 
 /// Rows of a weight that one task computes: enough to be worth handing out.
 private let rowsPerTask = 16
+
+/// Where a weight's rows are, or nil where they cannot be decoded. Asked of all before anything is written.
+private func data(_ weight: UnsafePointer<cabochon_weight>?, columns: Int) -> UnsafeRawPointer? {
+    var nothing: Float = 0
+    guard let weight = weight?.pointee, let data = weight.data, weight.columns == UInt64(columns),
+        dequantize(type: weight.type, from: data, to: &nothing, count: 0)
+    else { return nil }
+    return data
+}
 
 /// x: [tokens, columns], the input itself or its norm in `buffer`.
 private struct Activations {
@@ -34,7 +42,10 @@ private struct Activations {
 
 func linear(_ run: Run, _ args: cabochon_linear_args) -> Int32 {
     guard let input = args.input, let weights = args.weights, let outputs = args.outputs,
-        let strides = args.output_strides, args.weight_count > 0, let first = weights[0]?.pointee
+        let strides = args.output_strides, args.weight_count > 0, let first = weights[0]?.pointee,
+        (0..<Int(args.weight_count)).allSatisfy({
+            data(weights[$0], columns: Int(first.columns)) != nil && outputs[$0] != nil
+        })
     else { return CABOCHON_OP_DECLINED }
     let tokens = Int(args.tokens)
     let columns = Int(first.columns)
@@ -45,9 +56,9 @@ func linear(_ run: Run, _ args: cabochon_linear_args) -> Int32 {
         run, input: input, stride: Int(args.input_stride), tokens: tokens, columns: columns,
         gain: args.norm_gain, epsilon: args.norm_epsilon, buffer: buffer)
     for index in 0..<Int(args.weight_count) {
-        guard let weight = weights[index]?.pointee, let data = weight.data, let output = outputs[index] else {
-            return CABOCHON_OP_DECLINED
-        }
+        let weight = weights[index].unsafelyUnwrapped.pointee
+        let data = weight.data.unsafelyUnwrapped
+        let output = outputs[index].unsafelyUnwrapped
         let rows = Int(weight.rows)
         parallel(run, count: (rows + rowsPerTask - 1) / rowsPerTask) { task, worker in
             let values = buffer + normalized + worker * columns  // [columns]
@@ -64,7 +75,8 @@ func linear(_ run: Run, _ args: cabochon_linear_args) -> Int32 {
 
 func gatedLinear(_ run: Run, _ args: cabochon_gated_linear_args) -> Int32 {
     guard let input = args.input, let output = args.output, let gate = args.gate?.pointee, let up = args.up?.pointee,
-        let gateData = gate.data, let upData = up.data
+        let gateData = data(args.gate, columns: Int(gate.columns)),
+        let upData = data(args.up, columns: Int(gate.columns))
     else { return CABOCHON_OP_DECLINED }
     let tokens = Int(args.tokens)
     let columns = Int(gate.columns)
@@ -90,9 +102,4 @@ func gatedLinear(_ run: Run, _ args: cabochon_gated_linear_args) -> Int32 {
         }
     }
     return CABOCHON_OP_DONE
-}
-
-/// GELU in its tanh form (Hendrycks and Gimpel 2016), which Gemma calls gelu_pytorch_tanh.
-private func geluTanh(_ z: Float) -> Float {
-    0.5 * z * (1 + tanhf(0.797884561 * (z + 0.044715 * z * z * z)))
 }

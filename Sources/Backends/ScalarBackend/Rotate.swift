@@ -7,11 +7,13 @@ func rotate(_ run: Run, _ args: cabochon_rotate_args) -> Int32 {
         let cosines = args.cosines, let sines = args.sines
     else { return CABOCHON_OP_DECLINED }
     let size = Int(args.head_size)
-    guard let cached = CachedRow(type: args.kv_type, size: size) else { return CABOCHON_OP_DECLINED }
+    guard let cached = CachedRow(type: args.kv_type, size: size), haveCaches(segments, count: args.segment_count)
+    else { return CABOCHON_OP_DECLINED }
     guard let buffers = scratch(run, count: Int(run.pointee.thread_count) * size) else { return CABOCHON_OP_FAILED }
     for index in 0..<Int(args.segment_count) {
         let segment = segments[index]
-        guard let cachedKeys = segment.keys, let cachedValues = segment.values else { return CABOCHON_OP_DECLINED }
+        let cachedKeys = segment.keys.unsafelyUnwrapped
+        let cachedValues = segment.values.unsafelyUnwrapped
         parallel(run, count: Int(segment.row_count)) { offset, worker in
             let row = Int(segment.first_row) + offset
             let cosine = cosines + row * size / 2  // [size / 2]
