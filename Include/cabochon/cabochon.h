@@ -203,7 +203,8 @@ size_t cabochon_engine_backend_count(const cabochon_engine *engine);
  * engine. NULL beyond the count, or if `engine` is not a live engine. */
 const char *cabochon_engine_backend_name(const cabochon_engine *engine, size_t index);
 
-/* Threads that compute, the caller's own included. 0 if `engine` is not a live engine. */
+/* Threads that compute, the caller's own included: those asked for, but no more than processors that
+ * the thread which created the engine might run on. 0 if `engine` is not a live engine. */
 uint32_t cabochon_engine_thread_count(const cabochon_engine *engine);
 
 /* Everything about the engine as one JSON object: "version", "threads", "backends" (objects of
@@ -414,9 +415,9 @@ cabochon_status cabochon_model_activations(const cabochon_model *model, const in
 
 /* Asks all calls of cabochon_model_logits, _logits_with, _activations and _features that are running on
  * this handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED. Any thread, any
- * time, and in signal handlers: it is a single atomic addition. A request that comes when no call is
- * running stops the next one. Does not reach sessions and guards, which have their own. A no-op if
- * `model` is not a live model. */
+ * time, and in signal handlers: it takes no lock. A request that comes when no call is running stops the
+ * next one. Does not reach sessions and guards, which have their own. A no-op if `model` is not a live
+ * model, or is being freed. */
 void cabochon_model_cancel(const cabochon_model *model);
 
 /* ---- Sparse autoencoders --------------------------------------------------------------------- */
@@ -702,8 +703,8 @@ cabochon_status cabochon_session_restore(const cabochon_model *model, const char
 
 /* Asks the session's running call to stop; it does so within one layer, returns
  * CABOCHON_ERROR_CANCELLED and leaves the session as it was before that call. Any thread, any
- * time, and in signal handlers: it is a single atomic store. A request that comes when no call is
- * running stops the next one that computes. A no-op if `session` is not a live session. */
+ * time, and in signal handlers: it takes no lock. A request that comes when no call is running stops
+ * the next one that computes. A no-op if `session` is not a live session, or is being freed. */
 void cabochon_session_cancel(const cabochon_session *session);
 
 /* ---- Generation ---------------------------------------------------------------------------- */
@@ -1021,9 +1022,9 @@ cabochon_status cabochon_guard_score(const cabochon_guard *guard, const int32_t 
 /* Asks all calls of cabochon_guard_classify, _classify_rows and _score that are running on this
  * handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED. Guards cost next to
  * nothing: what must be stopped apart from the rest gets one of its own. Any thread, any time, and in
- * signal handlers: it is a single atomic addition. A request that comes when no call is running stops
- * the next one. Does not reach cabochon_guard_generate, which its session's cancellation stops. A no-op
- * if `guard` is not a live guard. */
+ * signal handlers: it takes no lock. A request that comes when no call is running stops the next one.
+ * Does not reach cabochon_guard_generate, which its session's cancellation stops. A no-op if `guard` is
+ * not a live guard, or is being freed. */
 void cabochon_guard_cancel(const cabochon_guard *guard);
 
 /* Values of cabochon_guarding_options.mode. */

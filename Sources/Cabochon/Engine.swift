@@ -33,7 +33,7 @@ public final class Engine: Sendable {
             throw CabochonError(
                 .invalidArgument, "\(options.threads) threads: from 1 to 256, or 0 for as many as processors")
         }
-        let threads = options.threads == 0 ? Int(cabochon_shim_processor_count()) : options.threads
+        let threads = options.threads == 0 ? Int(cabochon_shim_processors().count) : options.threads
         pool = ThreadPool(threadCount: min(threads, 256))
         registry = try BackendRegistry(paths: options.backendPaths, loadsPlugins: options.loadsPlugins)
         log = options.log
@@ -53,8 +53,8 @@ public final class Engine: Sendable {
     /// Plugin files that were found and not taken, each with its reason.
     public var rejectedBackends: [RejectedBackend] { registry.rejected }
 
-    /// Threads that compute, the caller's included.
-    public var threadCount: Int { pool.threadCount }
+    /// Threads that compute, the caller's included: those asked for, as far as there are processors for them.
+    public var threadCount: Int { pool.computingThreadCount }
 
     func write(_ level: LogLevel, _ message: @autoclosure () -> String) {
         log?(level, message())

@@ -131,7 +131,18 @@ static void *run_thread(void *argument) {
     return NULL;
 }
 
-int cabochon_shim_start_thread(void (*body)(void *), void *context, uint64_t *out_thread) {
+cabochon_processor_set cabochon_shim_processors(void) {
+    cabochon_processor_set result = {.count = 0};
+    _Static_assert(sizeof result.words == sizeof(cpu_set_t), "as many bits");
+    if (sched_getaffinity(0, sizeof result.words, (cpu_set_t *)result.words) == 0)
+        result.count = (uint32_t)CPU_COUNT((cpu_set_t *)result.words);
+    if (result.count > 0) return result;
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return (cabochon_processor_set){.count = count > 0 ? (uint32_t)count : 1};
+}
+
+int cabochon_shim_start_thread(void (*body)(void *), void *context, cabochon_processor_set processors,
+                               uint64_t *out_thread) {
     struct thread_start *start = malloc(sizeof *start);
     if (start == NULL) return ENOMEM;
     *start = (struct thread_start){body, context};
@@ -139,7 +150,16 @@ int cabochon_shim_start_thread(void (*body)(void *), void *context, uint64_t *ou
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t thread;
-    int status = pthread_create(&thread, NULL, run_thread, start);
+    pthread_attr_t attributes;
+    int status = pthread_attr_init(&attributes);
+    if (status == 0) {
+        if (CPU_COUNT((cpu_set_t *)processors.words) > 0)
+            pthread_attr_setaffinity_np(&attributes, sizeof processors.words, (cpu_set_t *)processors.words);
+        status = pthread_create(&thread, &attributes, run_thread, start);
+        /* Processors that have been taken away since are no reason to do without the thread. */
+        if (status == EINVAL) status = pthread_create(&thread, NULL, run_thread, start);
+        pthread_attr_destroy(&attributes);
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status != 0) free(start);
     else *out_thread = (uint64_t)thread;
@@ -150,12 +170,19 @@ void cabochon_shim_join_thread(uint64_t thread) { pthread_join((pthread_t)thread
 
 void cabochon_shim_yield(void) { sched_yield(); }
 
-uint32_t cabochon_shim_processor_count(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (uint32_t)CPU_COUNT(&set);
-    long count = sysconf(_SC_NPROCESSORS_ONLN);
-    return count > 0 ? (uint32_t)count : 1;
+static pthread_mutex_t locks[CABOCHON_LOCK_COUNT] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
+
+void cabochon_shim_lock(int lock) { pthread_mutex_lock(&locks[lock]); }
+void cabochon_shim_unlock(int lock) { pthread_mutex_unlock(&locks[lock]); }
+
+static void lock_all(void) {
+    for (int lock = 0; lock < CABOCHON_LOCK_COUNT; lock++) cabochon_shim_lock(lock);
 }
+static void unlock_all(void) {
+    for (int lock = CABOCHON_LOCK_COUNT; lock-- > 0;) cabochon_shim_unlock(lock);
+}
+/* As the library is loaded: by the first lock another thread could fork already. */
+__attribute__((constructor)) static void guard_forks(void) { pthread_atfork(lock_all, unlock_all, unlock_all); }
 
 void cabochon_shim_wait(const uint32_t *word, uint32_t expected) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);

@@ -111,7 +111,9 @@ struct BenchCommand: ParsableCommand {
         var options = ModelOptions()
         options.model = path
         let model = try options.load(common) { $0.kvType = kvType }
-        let run = try BenchRun(model: model, cases: cases, measuresLimits: limits)
+        let run = try BenchRun(
+            model: model, threads: threads == 0 ? model.engine.threadCount : threads, cases: cases,
+            measuresLimits: limits)
         return try cases.map { benchCase in
             say("\(path), \(model.backend), \(benchCase.words) ...")
             return try run.measure(benchCase, repetitions: repetitions)

@@ -47,7 +47,7 @@ struct BenchReport {
 
     var json: JSONValue {
         .object([
-            "processor_count": .integer(Int(cabochon_shim_processor_count())),
+            "processor_count": .integer(Int(cabochon_shim_processors().count)),
             "results": .array(
                 results.map { result in
                     var object = JSONObject()

@@ -10,14 +10,17 @@ final class BenchRun {
     private let model: Model
     private let session: Session
     private let file: BenchFile
+    /// Those asked for, which may be more than there are processors.
+    private let threads: Int
     private let measuresLimits: Bool
     private let tokens: [Int32]
     private let logits: UnsafeMutableBufferPointer<Float>
 
-    init(model: Model, cases: [BenchCase], measuresLimits: Bool) throws(Failure) {
+    init(model: Model, threads: Int, cases: [BenchCase], measuresLimits: Bool) throws(Failure) {
         let length = cases.map { $0.depth + $0.tokens }.max() ?? 1
         self.model = model
         self.measuresLimits = measuresLimits
+        self.threads = threads
         file = try BenchFile(model)
         session = try orFail { () throws(CabochonError) in try model.makeSession(contextLength: length) }
         // Any ids will do, since the cost does not depend on them; a fixed seed makes runs alike.
@@ -43,7 +46,7 @@ final class BenchRun {
             before = after
         }
         return BenchResult(
-            file: file, backend: model.backend, threads: model.engine.threadCount, benchCase: benchCase,
+            file: file, backend: model.backend, threads: threads, benchCase: benchCase,
             samples: samples)
     }
 

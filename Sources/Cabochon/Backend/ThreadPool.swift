@@ -16,22 +16,26 @@ import Synchronization
 final class ThreadPool: Sendable {
     typealias Body = @convention(c) (UnsafeMutableRawPointer?, Int, Int) -> Void
 
-    /// Threads that may run bodies at once, the caller included.
+    /// Threads that may run bodies at once, the caller included: into so many stretches work is cut.
     let threadCount: Int
+    /// Where workers run. That of the thread that makes the pool, not of the one that happens to compute first.
+    private let processors: cabochon_processor_set
     private let shared: Shared
-    private let threads = Mutex<[UInt64]>([])
-    private let started = Atomic<Bool>(false)
+    private let isStarted = Atomic<Bool>(false)
 
     init(threadCount: Int) {
         self.threadCount = max(1, threadCount)
-        self.shared = Shared(threadCount: self.threadCount)
+        processors = cabochon_shim_processors()
+        shared = Shared(threadCount: self.threadCount)
     }
 
-    deinit {
-        shared.quits.store(true, ordering: .releasing)
-        shared.publish()
-        for thread in threads.withLock({ $0 }) { cabochon_shim_join_thread(thread) }
-    }
+    /// No lock here, nor anywhere in the pool: a child of fork() would inherit it as it was.
+    deinit { shared.quit() }
+
+    /// Threads that compute at most, the caller's included. More than there are processors would take them from each
+    /// other: one that has been put aside with work in hand is waited for by all. So no more are started, and the
+    /// others' work is done by those there are, cut as it would have been.
+    var computingThreadCount: Int { max(1, min(threadCount, Int(processors.count))) }
 
     /// The calling thread goes into a forward pass, until `leave`: another caller's jobs then have a worker less.
     func enter() { shared.callers.add(1, ordering: .relaxed) }
@@ -40,7 +44,9 @@ final class ThreadPool: Sendable {
 
     /// Calls `body(context, index, worker)` once for each index below `count`; returns when all are done.
     func run(count: Int, body: Body, context: UnsafeMutableRawPointer?) {
-        if threadCount > 1, count > 1 { startThreads() }
+        if computingThreadCount > 1, count > 1, !isStarted.exchange(true, ordering: .relaxed) {
+            shared.start(workers: computingThreadCount - 1, on: processors)
+        }
         guard count > 1, count <= IndexStretch.largestEnd, shared.helperLimit > 0,
             shared.busy.exchange(true, ordering: .acquiring) == false
         else {
@@ -49,27 +55,6 @@ final class ThreadPool: Sendable {
         }
         shared.run(count: count, body: body, context: context)
         shared.busy.store(false, ordering: .releasing)
-    }
-
-    private func startThreads() {
-        if started.load(ordering: .acquiring) { return }
-        threads.withLock { threads in
-            guard threads.isEmpty else { return }
-            // More threads than processors would take them from each other: one that has been put aside
-            // with work in hand is waited for by all. So no more are started, and the others' work is
-            // done by those there are, cut as it would have been.
-            for index in 1..<max(1, min(threadCount, Int(cabochon_shim_processor_count()))) {
-                let start = Unmanaged.passRetained(Worker(shared: shared, index: index))
-                var thread: UInt64 = 0
-                let status = cabochon_shim_start_thread(
-                    { Unmanaged<Worker>.fromOpaque($0.unsafelyUnwrapped).takeRetainedValue().work() },
-                    start.toOpaque(), &thread)
-                // A thread that the system refuses is done without: the others take its share.
-                if status == 0 { threads.append(thread) } else { start.release() }
-            }
-            shared.workerCount.store(UInt32(threads.count), ordering: .releasing)
-        }
-        started.store(true, ordering: .releasing)
     }
 }
 
@@ -81,11 +66,15 @@ private let spinLimit = 2000
 /// `generation` is raised and read only by workers that have seen it raised.
 private final class Shared: @unchecked Sendable {
     let busy = Atomic<Bool>(false)
-    let quits = Atomic<Bool>(false)
-    let workerCount = Atomic<UInt32>(0)
     /// Threads inside a forward pass.
     let callers = Atomic<UInt32>(0)
-    private let working = Atomic<UInt32>(0)
+    private let quits = Atomic<Bool>(false)
+    /// 0 until all have been started: a caller that comes meanwhile computes alone.
+    private let workerCount = Atomic<UInt32>(0)
+    private let workers: UnsafeMutablePointer<UInt64>
+    /// The job's generation in the upper half; below it whether it takes no more workers, and how many are in it.
+    private let gate = Atomic<UInt64>(0)
+    private static let closed: UInt64 = 1 << 31
     private let sleepers = Atomic<UInt32>(0)
     /// Raised once for each job. In raw memory because the futex needs its address.
     private let generation: UnsafeMutablePointer<UInt32> = .allocate(capacity: 1)
@@ -104,12 +93,14 @@ private final class Shared: @unchecked Sendable {
     init(threadCount: Int) {
         self.threadCount = threadCount
         generation.initialize(to: 0)
+        workers = .allocate(capacity: threadCount)
         stretches = .allocate(capacity: threadCount)
         for thread in 0..<threadCount { (stretches + thread).initialize(to: IndexStretch()) }
     }
 
     deinit {
         generation.deallocate()
+        workers.deallocate()
         stretches.deinitialize(count: threadCount)
         stretches.deallocate()
     }
@@ -122,19 +113,40 @@ private final class Shared: @unchecked Sendable {
             let first = min(thread, owners) * count / owners
             stretches[thread].set(first..<min(thread + 1, owners) * count / owners)
         }
-        working.store(workerCount.load(ordering: .acquiring), ordering: .relaxed)
+        gate.store(UInt64(cabochon_shim_load_word(generation) &+ 1) << 32, ordering: .releasing)
         publish()
         take(worker: 0)
-        // Every worker checks in for every job, so none can wake late into the next one's fields. One
-        // that has lost its processor needs this thread's: spinning on would only keep it waiting.
+        // Whoever has not come by now would find nothing to do, and finds the job closed: with the processors busy
+        // elsewhere, waiting for each worker to have come by took ten times as long as the work. A worker that is in it
+        // and has lost its processor needs this thread's: spinning on would only keep it waiting.
+        gate.bitwiseOr(Self.closed, ordering: .acquiringAndReleasing)
         var spins = 0
-        while working.load(ordering: .acquiring) != 0 {
+        while gate.load(ordering: .acquiring) & (Self.closed - 1) != 0 {
             spins += 1
             if spins < spinLimit { cabochon_shim_pause() } else { cabochon_shim_yield() }
         }
     }
 
-    func publish() {
+    /// A thread that the system refuses is done without: the others take its share.
+    func start(workers count: Int, on processors: cabochon_processor_set) {
+        var started = 0
+        for _ in 0..<count {
+            let worker = Unmanaged.passRetained(Worker(shared: self, index: started + 1))
+            let status = cabochon_shim_start_thread(
+                { Unmanaged<Worker>.fromOpaque($0.unsafelyUnwrapped).takeRetainedValue().work() },
+                worker.toOpaque(), processors, workers + started)
+            if status == 0 { started += 1 } else { worker.release() }
+        }
+        workerCount.store(UInt32(started), ordering: .releasing)
+    }
+
+    func quit() {
+        quits.store(true, ordering: .releasing)
+        publish()
+        for worker in 0..<Int(workerCount.load(ordering: .acquiring)) { cabochon_shim_join_thread(workers[worker]) }
+    }
+
+    private func publish() {
         cabochon_shim_store_word(generation, cabochon_shim_load_word(generation) &+ 1)
         if sleepers.load(ordering: .sequentiallyConsistent) != 0 { cabochon_shim_wake_all(generation) }
     }
@@ -144,9 +156,22 @@ private final class Shared: @unchecked Sendable {
         while true {
             seen = waitForNext(after: seen)
             if quits.load(ordering: .acquiring) { return }
+            guard enter(job: seen) else { continue }
             take(worker: index)
-            working.subtract(1, ordering: .acquiringAndReleasing)
+            gate.subtract(1, ordering: .acquiringAndReleasing)
         }
+    }
+
+    /// False where the job is closed, or over and another one's fields are there.
+    private func enter(job: UInt32) -> Bool {
+        var state = gate.load(ordering: .acquiring)
+        while UInt32(truncatingIfNeeded: state >> 32) == job, state & Self.closed == 0 {
+            let (exchanged, found) = gate.weakCompareExchange(
+                expected: state, desired: state + 1, ordering: .acquiringAndReleasing)
+            if exchanged { return true }
+            state = found
+        }
+        return false
     }
 
     /// A worker stops where another caller needs its processor; the job's caller, worker 0, never does.

@@ -70,7 +70,7 @@ final class CheckInFlight: @unchecked Sendable {
         var thread: UInt64 = 0
         let status = cabochon_shim_start_thread(
             { Unmanaged<CheckInFlight>.fromOpaque($0.unsafelyUnwrapped).takeRetainedValue().judge() },
-            retained.toOpaque(), &thread)
+            retained.toOpaque(), cabochon_shim_processors(), &thread)
         guard status == 0 else {
             retained.release()
             otherPool?.leave()

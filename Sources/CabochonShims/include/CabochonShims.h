@@ -63,13 +63,25 @@ size_t cabochon_shim_own_path(char *path, size_t path_size);
 /* getenv that answers NULL in a set-uid or set-gid program. */
 const char *cabochon_shim_secure_environment(const char *name);
 
-/* Starts a thread with all signals blocked; 0 or errno. Joined with cabochon_shim_join_thread. */
-int cabochon_shim_start_thread(void (*body)(void *), void *context, uint64_t *out_thread);
+/* Processors that a thread may run on. */
+typedef struct cabochon_processor_set {
+    uint32_t count;     /* at least 1 */
+    uint64_t words[16]; /* a bit for each of the first 1024; none where the system has more */
+} cabochon_processor_set;
+
+/* Those of the calling thread. */
+cabochon_processor_set cabochon_shim_processors(void);
+/* Starts a thread on these, with all signals blocked; 0 or errno. Joined with cabochon_shim_join_thread. */
+int cabochon_shim_start_thread(void (*body)(void *), void *context, cabochon_processor_set processors,
+                               uint64_t *out_thread);
 void cabochon_shim_join_thread(uint64_t thread);
 /* Lets another thread run on this processor. */
 void cabochon_shim_yield(void);
-/* Processors this process may run on. */
-uint32_t cabochon_shim_processor_count(void);
+/* The process's own locks. fork() waits for them, so that no child inherits one that a thread which it does not have
+ * holds. Not to be taken in signal handlers, nor one inside the other. */
+enum { CABOCHON_LOCK_HANDLES, CABOCHON_LOCK_BACKENDS, CABOCHON_LOCK_COUNT };
+void cabochon_shim_lock(int lock);
+void cabochon_shim_unlock(int lock);
 /* Sleeps while *word == expected (futex); wakes all sleepers on word. */
 void cabochon_shim_wait(const uint32_t *word, uint32_t expected);
 void cabochon_shim_wake_all(const uint32_t *word);
