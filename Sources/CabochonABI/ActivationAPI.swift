@@ -72,7 +72,7 @@ public func cabochon_model_activations(
 
 @c @implementation
 public func cabochon_model_cancel(_ model: OpaquePointer?) {
-    HandleTable.shared.object(model, as: ModelHandle.self)?.cancellation.cancel()
+    HandleTable.shared.visit(model, as: ModelHandle.self) { $0.cancellation.cancel() }
 }
 
 /// At least one token id, and no more than the model's context, so that a wrong count is not read.

@@ -255,5 +255,5 @@ public func cabochon_guard_score(
 
 @c @implementation
 public func cabochon_guard_cancel(_ guard_: OpaquePointer?) {
-    HandleTable.shared.object(guard_, as: GuardHandle.self)?.cancellation.cancel()
+    HandleTable.shared.visit(guard_, as: GuardHandle.self) { $0.cancellation.cancel() }
 }

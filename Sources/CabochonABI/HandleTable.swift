@@ -15,13 +15,16 @@ protocol HandleObject: AnyObject {
 
 /// All live handles of the process.
 ///
-/// Unchecked: slots are atomics, and the queue is inside a mutex; a slot's `next` belongs to it.
+/// Unchecked: slots are atomics, and the queue is behind CABOCHON_LOCK_HANDLES, which a child of fork() can take; a
+/// slot's `next` belongs to it.
 final class HandleTable: @unchecked Sendable {
     static let shared = HandleTable()
 
     private struct Slot: ~Copyable {
         let magic = Atomic<UInt32>(0)
         let references = Atomic<Int>(0)
+        /// Calls of `visit` under way.
+        let visitors = Atomic<Int>(0)
         let object = Atomic<UnsafeMutableRawPointer?>(nil)
         var next = 0
     }
@@ -41,7 +44,7 @@ final class HandleTable: @unchecked Sendable {
     private static let poison: UInt32 = 0xdead_ca60
 
     private let slots: UnsafeMutablePointer<Slot>?
-    private let queue = Mutex(Queue())
+    private var queue = Queue()
 
     private init() {
         slots = cabochon_shim_reserve_pages(Self.capacity * MemoryLayout<Slot>.stride, 0)?
@@ -57,12 +60,27 @@ final class HandleTable: @unchecked Sendable {
         return OpaquePointer(slots + index)
     }
 
-    /// The object of a live handle of this type. Atomic loads only, so fit for signal handlers.
+    /// The object of a live handle of this type, which nobody may free meanwhile.
     func object<Object: HandleObject>(_ handle: OpaquePointer?, as type: Object.Type = Object.self) -> Object? {
         guard let slot = slot(handle), slot.pointee.magic.load(ordering: .acquiring) == Object.magic,
             let object = slot.pointee.object.load(ordering: .relaxed)
         else { return nil }
         return Unmanaged<Object>.fromOpaque(object).takeUnretainedValue()
+    }
+
+    /// Runs `body` with the object of a live handle of this type; another thread that frees it waits for the end.
+    /// Atomic operations only, so fit for signal handlers.
+    func visit<Object: HandleObject>(
+        _ handle: OpaquePointer?, as type: Object.Type = Object.self, _ body: (Object) -> Void
+    ) {
+        guard let slot = slot(handle) else { return }
+        // Before the look at `magic`, as `release` writes that before its look for visitors.
+        slot.pointee.visitors.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        defer { slot.pointee.visitors.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+        guard slot.pointee.magic.load(ordering: .sequentiallyConsistent) == Object.magic,
+            let object = slot.pointee.object.load(ordering: .acquiring)
+        else { return }
+        Unmanaged<Object>.fromOpaque(object)._withUnsafeGuaranteedRef(body)
     }
 
     /// Adds a reference; nil if the handle is not a live one of this type.
@@ -77,7 +95,8 @@ final class HandleTable: @unchecked Sendable {
         guard let slot = slot(handle), slot.pointee.magic.load(ordering: .acquiring) == Object.magic,
             slot.pointee.references.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
         else { return }
-        slot.pointee.magic.store(Self.poison, ordering: .relaxed)
+        slot.pointee.magic.store(Self.poison, ordering: .sequentiallyConsistent)
+        while slot.pointee.visitors.load(ordering: .sequentiallyConsistent) != 0 { cabochon_shim_yield() }
         if let object = slot.pointee.object.exchange(nil, ordering: .acquiring) {
             Unmanaged<Object>.fromOpaque(object).release()
         }
@@ -94,28 +113,28 @@ final class HandleTable: @unchecked Sendable {
     }
 
     private func takeSlot() -> Int? {
-        queue.withLock { queue in
-            guard let slots else { return nil }
-            if queue.count > Self.quarantine || (queue.issued == Self.capacity && queue.count > 0) {
-                let index = queue.first
-                queue.first = slots[index].next
-                queue.count -= 1
-                return index
-            }
-            guard queue.issued < Self.capacity else { return nil }
-            (slots + queue.issued).initialize(to: Slot())
-            queue.issued += 1
-            return queue.issued - 1
+        cabochon_shim_lock(Int32(CABOCHON_LOCK_HANDLES))
+        defer { cabochon_shim_unlock(Int32(CABOCHON_LOCK_HANDLES)) }
+        guard let slots else { return nil }
+        if queue.count > Self.quarantine || (queue.issued == Self.capacity && queue.count > 0) {
+            let index = queue.first
+            queue.first = slots[index].next
+            queue.count -= 1
+            return index
         }
+        guard queue.issued < Self.capacity else { return nil }
+        (slots + queue.issued).initialize(to: Slot())
+        queue.issued += 1
+        return queue.issued - 1
     }
 
     private func giveSlotBack(_ slot: UnsafeMutablePointer<Slot>) {
-        queue.withLock { queue in
-            guard let slots else { return }
-            let index = slot - slots
-            if queue.count > 0 { slots[queue.last].next = index } else { queue.first = index }
-            queue.last = index
-            queue.count += 1
-        }
+        cabochon_shim_lock(Int32(CABOCHON_LOCK_HANDLES))
+        defer { cabochon_shim_unlock(Int32(CABOCHON_LOCK_HANDLES)) }
+        guard let slots else { return }
+        let index = slot - slots
+        if queue.count > 0 { slots[queue.last].next = index } else { queue.first = index }
+        queue.last = index
+        queue.count += 1
     }
 }

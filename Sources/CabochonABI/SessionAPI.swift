@@ -142,5 +142,5 @@ public func cabochon_session_restore(
 
 @c @implementation
 public func cabochon_session_cancel(_ session: OpaquePointer?) {
-    HandleTable.shared.object(session, as: SessionHandle.self)?.session.cancellation.cancel()
+    HandleTable.shared.visit(session, as: SessionHandle.self) { $0.session.cancellation.cancel() }
 }

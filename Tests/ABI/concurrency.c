@@ -1,8 +1,11 @@
 /* concurrency.c - what cabochon.h promises a caller of several threads or processes: models shared,
  * sessions and guards cancelled from elsewhere, children of fork().
  * Usage: concurrency [MODEL] */
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,6 +99,85 @@ static void cancel_from_another_thread(void) {
     cabochon_session_free(session);
 }
 
+static _Atomic(cabochon_session *) cancelled_session;
+
+static void *cancel_all_the_time(void *argument) {
+    while (!atomic_load((atomic_bool *)argument)) cabochon_session_cancel(atomic_load(&cancelled_session));
+    return NULL;
+}
+
+/* A client that goes away cancels while the answer's end frees the session: before, meanwhile, or too late. */
+static void cancel_beside_free(void) {
+    atomic_bool stops = false;
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, cancel_all_the_time, &stops);
+    for (int i = 0; i < 3000; i++) {
+        cabochon_session *session = new_session();
+        atomic_store(&cancelled_session, session);
+        if (i % 3 == 0) sched_yield();
+        cabochon_session_free(session);
+    }
+    atomic_store(&stops, true);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+}
+
+/* Threads of the process that may run on as many processors, but for the calling one. */
+static int threads_on(int processors) {
+    int count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
+        cpu_set_t set;
+        pid_t thread = atoi(entry->d_name);
+        if (thread > 0 && thread != gettid() && sched_getaffinity(thread, sizeof set, &set) == 0)
+            count += CPU_COUNT(&set) == processors;
+    }
+    closedir(tasks);
+    return count;
+}
+
+typedef struct pinned_call {
+    const char *path;
+    cabochon_engine *engine;
+} pinned_call;
+
+static void *compute_pinned(void *argument) {
+    const pinned_call *call = argument;
+    cpu_set_t mine;
+    sched_getaffinity(0, sizeof mine, &mine);
+    int processor = 0;
+    while (!CPU_ISSET(processor, &mine)) processor++;
+    CPU_ZERO(&mine);
+    CPU_SET(processor, &mine);
+    sched_setaffinity(0, sizeof mine, &mine);
+    cabochon_model *one = NULL;
+    int32_t ids[] = {2, 5, 7};
+    size_t length = 3;
+    CHECK(cabochon_model_load(call->engine, call->path, NULL, &one, NULL) == CABOCHON_OK, "load");
+    length *= (size_t)cabochon_model_vocab_size(one);
+    float *logits = malloc(length * sizeof *logits);
+    CHECK(cabochon_model_logits(one, ids, 3, logits, &length, NULL) == CABOCHON_OK, "logits");
+    free(logits);
+    cabochon_model_free(one);
+    return NULL;
+}
+
+/* The engine's threads run where its maker may, wherever the thread may that is the first to compute. */
+static void first_computation_on_one_processor(const char *path) {
+    cpu_set_t all;
+    sched_getaffinity(0, sizeof all, &all);
+    pinned_call call = {.path = path};
+    CHECK(cabochon_engine_create(NULL, &call.engine, NULL) == CABOCHON_OK, "an engine");
+    CHECK(cabochon_engine_thread_count(call.engine) == (uint32_t)CPU_COUNT(&all), "%u threads",
+          cabochon_engine_thread_count(call.engine));
+    int before = threads_on(CPU_COUNT(&all));
+    pthread_t thread;
+    pthread_create(&thread, NULL, compute_pinned, &call);
+    pthread_join(thread, NULL);
+    int started = threads_on(CPU_COUNT(&all)) - before;
+    CHECK(started == CPU_COUNT(&all) - 1, "%d threads beside the caller's on %d processors", started, CPU_COUNT(&all));
+    cabochon_engine_free(call.engine);
+}
+
 enum { MANY_ROWS = 100000 };
 
 typedef struct judging {
@@ -185,14 +267,50 @@ static void forked_process(const char *path) {
     cabochon_session_free(session);
 }
 
+static void *make_handles(void *argument) {
+    int32_t id = 1;
+    while (!atomic_load((atomic_bool *)argument)) {
+        cabochon_error *error = NULL;
+        cabochon_session_append(NULL, &id, 1, &error);
+        cabochon_error_free(error);
+        cabochon_session_free(new_session());
+    }
+    return NULL;
+}
+
+/* A fork() at any moment of another thread's calls: the child can free what it has and make an engine. */
+static void fork_beside_calls(void) {
+    atomic_bool stops = false;
+    pthread_t thread;
+    pthread_create(&thread, NULL, make_handles, &stops);
+    for (int i = 0; i < 300; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(60);
+            cabochon_engine *own = NULL;
+            cabochon_model_free(model);
+            cabochon_engine_free(engine);
+            _exit(cabochon_engine_create(NULL, &own, NULL) == CABOCHON_OK ? 0 : 3);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d ended with 0x%x", i, status);
+    }
+    atomic_store(&stops, true);
+    pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv) {
     const char *path = argc > 1 ? argv[1] : MODEL;
     if (!open_model(path)) return 1;
     threads_share_a_model();
     sessions_side_by_side();
     cancel_from_another_thread();
+    cancel_beside_free();
     cancel_a_guard();
+    first_computation_on_one_processor(path);
     forked_process(path);
+    fork_beside_calls();
     close_model();
     return finish();
 }

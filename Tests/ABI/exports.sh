@@ -47,5 +47,12 @@ check "dlclose leaves it in place" grep -q NODELETE "$folder/dynamic"
 check "it looks for libraries beside itself at most" \
     awk '/RUNPATH|RPATH/ && !/\[\$ORIGIN\]/ { bad = 1 } END { exit bad }' "$folder/dynamic"
 check "the stack is not executable" sh -c "readelf -lW '$library' | grep 'GNU_STACK' | grep -qv RWE"
+# Where the core loads, its backends must.
+newest() { objdump -T "$1" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1; }
+for plugin in "$(dirname "$library")"/cabochon/*.so; do
+    [ -e "$plugin" ] || continue
+    check "$plugin needs no newer libc than the library" \
+        test "$(printf '%s\n' "$(newest "$plugin")" "$(newest "$library")" | sort -V | tail -1)" = "$(newest "$library")"
+done
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

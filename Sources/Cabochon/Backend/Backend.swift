@@ -25,12 +25,9 @@ final class Backend: @unchecked Sendable {
     /// The plugin's own table, whose address tells plugins apart.
     private let table: UInt
 
-    private struct Instance: @unchecked Sendable {
-        let pointer: UnsafeMutableRawPointer?
-    }
-
-    /// What each plugin's `create` made, once for the process however many engines use it.
-    private static let created = Mutex<[UInt: Instance]>([:])
+    /// What each plugin's `create` made, once for the process however many engines use it. Behind
+    /// CABOCHON_LOCK_BACKENDS, since a child of fork() that makes an engine needs it.
+    nonisolated(unsafe) private static var created: [UInt: UnsafeMutableRawPointer?] = [:]
     /// Lent to plugins for as long as the process lives, and so never given back.
     nonisolated(unsafe) private static let host: UnsafePointer<cabochon_host> = {
         let host = UnsafeMutablePointer<cabochon_host>.allocate(capacity: 1)
@@ -58,18 +55,15 @@ final class Backend: @unchecked Sendable {
     /// Lets the plugin prepare itself, once, before its first op. Not earlier: a plugin that nobody
     /// computes with should cost its host nothing (OpenBLAS starts threads when it is opened).
     func create() throws(CabochonError) {
-        let isCreated = Self.created.withLock { created in
-            if created[table] == nil {
-                var pointer: UnsafeMutableRawPointer?
-                guard (ops.create?(Self.host, &pointer) ?? 0) == 0 else { return false }
-                created[table] = Instance(pointer: pointer)
-            }
-            ownInstance.store(created[table]?.pointer, ordering: .releasing)
-            return true
-        }
-        guard isCreated else {
+        cabochon_shim_lock(Int32(CABOCHON_LOCK_BACKENDS))
+        defer { cabochon_shim_unlock(Int32(CABOCHON_LOCK_BACKENDS)) }
+        if let pointer = Self.created[table] { return ownInstance.store(pointer, ordering: .releasing) }
+        var pointer: UnsafeMutableRawPointer?
+        guard (ops.create?(Self.host, &pointer) ?? 0) == 0 else {
             throw CabochonError(.backend, "\(path): backend \"\(name)\" could not be created on this machine")
         }
+        Self.created[table] = .some(pointer)
+        ownInstance.store(pointer, ordering: .releasing)
     }
 
     /// The table may be of an older header (shorter) or a newer one (longer): what this host knows of it.
