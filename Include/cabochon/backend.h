@@ -23,7 +23,8 @@
  * the scalar backend takes over) or CABOCHON_OP_FAILED (a scratch allocation was refused).
  *
  * Growth: structs only gain fields at their end; struct_size tells each side what the other knows.
- * A backend must not read past the struct_size it is given.
+ * Those of minor version 0, as below, are the least that either side gives; what later ones add a
+ * backend must not read past the struct_size it is given.
  */
 #ifndef CABOCHON_BACKEND_H
 #define CABOCHON_BACKEND_H
@@ -43,16 +44,17 @@ extern "C" {
 #define CABOCHON_BACKEND_SAME_BITS ((uint32_t)1)
 #define CABOCHON_BACKEND_SCREENS ((uint32_t)2) /* its sparse_encode makes use of the screen */
 /* linear keeps to a bound, so that a cheaper copy of a matrix can tell which of its products are small:
- * an output lies within columns * 2^-23 * |w| |x'| (lengths of vectors) of w . x', where x' is x itself, or
+ * an output lies within columns * (2^-23 * |w| |x'| (lengths of vectors) + 2^-120) of w . x', where x' is x
+ * itself, or
  *     weights of F32, F16, BF16: x rounded to bfloat16, to nearest even;
- *     of other types: in each aligned block of 32 columns the nearest multiples of M / 127, where M is the
- *     largest magnitude in the block; or where the type's blocks have 256 columns, the largest magnitude in
- *     those, halved while it stays no smaller than that of the 32, three times at most.
- * And prepare_weight takes Q8_0; weights of F32, F16 and BF16 give the same bits prepared or not. */
+ *     of Q8_0: in each aligned block of 32 columns the nearest multiples of M / 127, where M is the largest
+ *     magnitude in the block; either one where x lies within 2^-15 of them from halfway.
+ * Other types promise nothing. And prepare_weight takes Q8_0; weights of F32, F16 and BF16 give the same
+ * bits prepared or not. */
 #define CABOCHON_BACKEND_BOUNDED_PRODUCTS ((uint32_t)4)
 
 /* CPU features (processor and operating system both allow them). */
-#define CABOCHON_CPU_AVX2 ((uint64_t)0x1)
+#define CABOCHON_CPU_AVX2 ((uint64_t)0x1) /* and BMI1, BMI2, LZCNT and MOVBE, as x86-64-v3 has them */
 #define CABOCHON_CPU_FMA ((uint64_t)0x2)
 #define CABOCHON_CPU_F16C ((uint64_t)0x4)
 #define CABOCHON_CPU_AVX512 ((uint64_t)0x8) /* F, BW, CD, DQ and VL */

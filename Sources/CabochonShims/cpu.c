@@ -13,14 +13,22 @@ static uint64_t enabled_state(void) {
 
 uint64_t cabochon_shim_cpu_features(void) {
     uint32_t a, b, c, d, features = 0;
+    struct {
+        uint32_t a, b, c, d;
+    } extended;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
-    uint32_t const fma = c & bit_FMA, f16c = c & bit_F16C;
+    uint32_t const fma = c & bit_FMA, f16c = c & bit_F16C, movbe = c & bit_MOVBE;
     /* The operating system must save the wide registers (XCR0), or using them faults or loses them. */
     if (!(c & bit_OSXSAVE) || (enabled_state() & 0x6) != 0x6) return 0;
     uint64_t const wide = enabled_state() & 0xe6;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
     uint64_t result = (fma ? CABOCHON_CPU_FMA : 0) | (f16c ? CABOCHON_CPU_F16C : 0);
-    if (b & bit_AVX2) result |= CABOCHON_CPU_AVX2;
+    /* Compilers that may use AVX2 for x86-64-v3 use these as well; a hypervisor can mask each by itself. */
+    uint32_t const avx2 = bit_AVX2 | bit_BMI | bit_BMI2;
+    uint32_t const lzcnt = __get_cpuid(0x80000001, &extended.a, &extended.b, &extended.c, &extended.d)
+                               ? extended.c & bit_LZCNT
+                               : 0;
+    if ((b & avx2) == avx2 && movbe && lzcnt) result |= CABOCHON_CPU_AVX2;
     uint32_t const avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
     if (wide == 0xe6 && (b & avx512) == avx512) {
         result |= CABOCHON_CPU_AVX512;

@@ -28,7 +28,7 @@ typedef struct check_backend {
     int32_t (*norm)(void *self, const cabochon_run *run, const cabochon_norm_args *args);
     void *norm_self;
     check_activations activations;
-    uint64_t activation_block; /* columns that share an int8 scale; 0: backend.h's */
+    uint64_t activation_block; /* columns that share an int8 scale; 0: as block_step has it */
     bool same_bits;
 } check_backend;
 

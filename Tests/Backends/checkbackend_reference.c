@@ -24,7 +24,8 @@ static double largest_magnitude(const double *activations, uint64_t first, uint6
     return largest;
 }
 
-/* What the bytes of a block of 32 columns count: backend.h has it at CABOCHON_BACKEND_BOUNDED_PRODUCTS. */
+/* What the bytes of a block of 32 columns count: its largest magnitude / 127, or where the type's blocks have 256
+ * columns, that of those, halved while it stays no smaller than the block's own, three times at most. */
 static double block_step(uint32_t type, const double *activations, uint64_t first, uint64_t columns) {
     double own = largest_magnitude(activations, first, 32, columns);
     if (check_block_columns(type) == 32) return own / 127;
@@ -90,7 +91,7 @@ bool check_is_within_bound(uint32_t type, const float *weights, const double *ac
             double x = activations[i], code = step > 0 ? x / step : 0;
             double taken = is_quantized ? step * nearbyint(code) : brain_float(x);
             /* Just between two multiples the float32 quotient may fall to either side. */
-            if (is_quantized && fabs(fabs(code - floor(code)) - 0.5) < 1e-4) undecided += fabs(weights[i]) * step;
+            if (is_quantized && fabs(fabs(code - floor(code)) - 0.5) < 0x1p-15) undecided += fabs(weights[i]) * step;
             exact += weights[i] * x;
             rounded += weights[i] * taken;
             weight_square += (double)weights[i] * weights[i];
