@@ -33,8 +33,7 @@ struct AttentionTask {
     var headSize: Int { Int(args.head_size) }
     var kvHeads: Int { Int(args.kv_heads) }
     var segmentCount: Int { Int(truncatingIfNeeded: args.segment_count) }
-    /// Floats of one query's partial result: its sums, largest and weight.
-    var partialFloats: Int { width + 16 }
+    var totalFloats: Int { AttentionTotal.floats(width: width) }
 
     func run(_ index: Int, _ worker: Int) {
         var number = segmentCount - 1
@@ -50,14 +49,9 @@ struct AttentionTask {
             var tile = gather(memory, segment, head, 0, rows)
             attend(&tile, segment, head, share.firstSpan + span)
             let queries = rows * group
-            var target = partials + share.partial + local * queries * partialFloats
+            let target = partials + share.partial + local * queries * totalFloats
             for query in 0..<queries {
-                for place in 0..<width / lanes {
-                    storeFloats(loadFloats(tile.sums + query * width + place * lanes), target + place * lanes)
-                }
-                target[width] = tile.largest[query]
-                target[width + 1] = tile.weights[query]
-                target += partialFloats
+                AttentionTotal(target + query * totalFloats, width: width).set(tile, query)
             }
         } else {
             // The last rows see most keys: they go first.
@@ -76,27 +70,14 @@ struct AttentionTask {
         let count = rows * group
         let firstSpan = tile.range(0).first / Span.keys
         let lastSpan = (tile.range(count - 1).end - 1) / Span.keys
-        // largest and weight of a total lie behind its sums.
-        for query in 0..<count {
-            let total = AttentionTotal(totals + query * partialFloats, width: width)
-            total.sums[width] = total.largest
-            total.sums[width + 1] = total.weight
-        }
+        func total(_ query: Int) -> AttentionTotal { AttentionTotal(totals + query * totalFloats, width: width) }
+        for query in 0..<count { total(query).clear() }
         for span in firstSpan...lastSpan {
             attend(&tile, segment, head, span)
-            for query in 0..<count {
-                let sums = totals + query * partialFloats
-                var total = AttentionTotal(resuming: sums, largest: sums[width], weight: sums[width + 1])
-                total.merge(
-                    tile.sums + query * width, largest: tile.largest[query], weight: tile.weights[query], width: width)
-                sums[width] = total.largest
-                sums[width + 1] = total.weight
-            }
+            for query in 0..<count { total(query).merge(tile, query) }
         }
         for query in 0..<count {
-            let sums = totals + query * partialFloats
-            AttentionTotal(resuming: sums, largest: sums[width], weight: sums[width + 1])
-                .finish(place(segment, head, firstRow, query), headSize: headSize)
+            total(query).finish(place(segment, head, firstRow, query), headSize: headSize)
         }
     }
 
@@ -106,11 +87,11 @@ struct AttentionTask {
         let queries = Int(truncatingIfNeeded: segments[number].row_count) * group
         let memory = workers + worker * workerFloats
         for query in 0..<queries {
-            var total = AttentionTotal(memory, width: width)
+            let total = AttentionTotal(memory, width: width)
+            total.clear()
             for span in 0..<share.spans {
-                let piece = ((head * share.spans + span) * queries + query) * partialFloats
-                let partial = partials + share.partial + piece
-                total.merge(partial, largest: partial[width], weight: partial[width + 1], width: width)
+                let piece = ((head * share.spans + span) * queries + query) * totalFloats
+                total.merge(AttentionTotal(partials + share.partial + piece, width: width))
             }
             total.finish(place(segments[number], head, 0, query), headSize: headSize)
         }
@@ -181,20 +162,20 @@ public func attention(
     let group = Int(args.heads / args.kv_heads)
     let width = (Int(args.head_size) + lanes - 1) / lanes * lanes
     let rowsPerTile = max(1, queriesPerTile(args, threads: Int(run.pointee.thread_count)) / group)
-    let partialFloats = width + 16
+    let totalFloats = AttentionTotal.floats(width: width)
     let workerFloats =
         AttentionTile.floats(queries: rowsPerTile * group, width: width, args)
-        + rowsPerTile * group * partialFloats
+        + rowsPerTile * group * totalFloats
 
     // The shares are counted before there is memory to note them in.
     var indices = 0
     var partialTotal = 0
     for number in 0..<segmentCount {
         let share = attentionShare(
-            segments[number], args, rowsPerTile, index: indices, partial: partialTotal, partialFloats)
+            segments[number], args, rowsPerTile, index: indices, partial: partialTotal)
         indices += share.indices
         if share.alongKeys {
-            partialTotal += share.indices * Int(truncatingIfNeeded: segments[number].row_count) * group * partialFloats
+            partialTotal += share.indices * Int(truncatingIfNeeded: segments[number].row_count) * group * totalFloats
         }
     }
     let shareBytes = (segmentCount * MemoryLayout<AttentionShare>.stride + 63) & ~63
@@ -207,12 +188,12 @@ public func attention(
     var partial = 0
     var cut = false
     for number in 0..<segmentCount {
-        let share = attentionShare(segments[number], args, rowsPerTile, index: index, partial: partial, partialFloats)
+        let share = attentionShare(segments[number], args, rowsPerTile, index: index, partial: partial)
         shares[number] = share
         index += share.indices
         if share.alongKeys {
             cut = true
-            partial += share.indices * Int(truncatingIfNeeded: segments[number].row_count) * group * partialFloats
+            partial += share.indices * Int(truncatingIfNeeded: segments[number].row_count) * group * totalFloats
         }
     }
     var task = AttentionTask(
@@ -242,8 +223,7 @@ private func queriesPerTile(_ args: cabochon_attention_args, threads: Int) -> In
 }
 
 private func attentionShare(
-    _ segment: cabochon_segment, _ args: cabochon_attention_args, _ rowsPerTile: Int, index: Int, partial: Int,
-    _ partialFloats: Int
+    _ segment: cabochon_segment, _ args: cabochon_attention_args, _ rowsPerTile: Int, index: Int, partial: Int
 ) -> AttentionShare {
     let rows = Int(truncatingIfNeeded: segment.row_count)
     let kvHeads = Int(args.kv_heads)
