@@ -25,9 +25,8 @@ uint64_t cabochon_shim_cpu_features(void) {
     uint64_t result = (fma ? CABOCHON_CPU_FMA : 0) | (f16c ? CABOCHON_CPU_F16C : 0);
     /* Compilers that may use AVX2 for x86-64-v3 use these as well; a hypervisor can mask each by itself. */
     uint32_t const avx2 = bit_AVX2 | bit_BMI | bit_BMI2;
-    uint32_t const lzcnt = __get_cpuid(0x80000001, &extended.a, &extended.b, &extended.c, &extended.d)
-                               ? extended.c & bit_LZCNT
-                               : 0;
+    uint32_t const lzcnt =
+        __get_cpuid(0x80000001, &extended.a, &extended.b, &extended.c, &extended.d) ? extended.c & bit_LZCNT : 0;
     if ((b & avx2) == avx2 && movbe && lzcnt) result |= CABOCHON_CPU_AVX2;
     uint32_t const avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
     if (wide == 0xe6 && (b & avx512) == avx512) {

@@ -110,8 +110,8 @@ static void compare(const linear_case *given, const double *activations) {
                 if (given->gated || given->gain || (check_type_is_quantized(type) && type != CABOCHON_TYPE_Q8_0) ||
                     !(check_subject.descriptor->flags & CABOCHON_BACKEND_BOUNDED_PRODUCTS))
                     continue;
-                if (!check_is_within_bound(type, given->weights[i].values + r * columns, row,
-                                           columns, output.values[t * output.stride + r]))
+                if (!check_is_within_bound(type, given->weights[i].values + r * columns, row, columns,
+                                           output.values[t * output.stride + r]))
                     check_fail("output %u [%llu, %llu] is out of the bound that the backend promises", i,
                                (unsigned long long)t, (unsigned long long)r);
             }

@@ -31,6 +31,18 @@ public struct BackendDescription: Sendable {
 public struct RejectedBackend: Sendable {
     public let path: String
     public let reason: String
+
+    init(path: String, reason: String) {
+        self.path = path
+        self.reason = reason
+    }
+
+    /// An error begins with the file that it is about, and so do the loader's words.
+    init(path: String, error: CabochonError) {
+        var reason = error.message[...]
+        while reason.hasPrefix("\(path): ") { reason = reason.dropFirst(path.count + 2) }
+        self.init(path: path, reason: String(reason))
+    }
 }
 
 final class BackendRegistry: Sendable {
@@ -59,7 +71,7 @@ final class BackendRegistry: Sendable {
                 }
             } catch {
                 if isExplicit { throw error }
-                rejected.append(RejectedBackend(path: file, reason: error.message))
+                rejected.append(RejectedBackend(path: file, error: error))
             }
         }
         // A plugin below the scalar backend (one that shows something, or only listens) is never the default.
@@ -94,7 +106,7 @@ final class BackendRegistry: Sendable {
             } catch {
                 found.withLock { state in
                     guard !state.rejected.contains(where: { $0.path == backend.path }) else { return }
-                    state.rejected.append(RejectedBackend(path: backend.path, reason: error.message))
+                    state.rejected.append(RejectedBackend(path: backend.path, error: error))
                 }
                 return false
             }
