@@ -115,6 +115,8 @@ typedef struct check_run {
 
 const cabochon_host *check_host(void);
 extern bool check_refuse_allocation, check_allocation_refused;
+/* What the backend has allocated and not released. */
+size_t check_live_allocations(void);
 void check_set_dequantize(int32_t (*dequantize)(uint32_t, const void *, float *, size_t));
 uint64_t check_cpu_features(void);
 void check_run_start(check_run *run, uint32_t threads);
@@ -157,7 +159,7 @@ typedef struct check_batch {
     uint64_t infinite_period; /* where not 0, values of each position that ends such a period are infinite, or NaN */
 } check_batch;
 
-#define CHECK_BATCH_COUNT 7
+#define CHECK_BATCH_COUNT 8
 /* One more: with 16 heads of 256 its caches hold more than two million elements, beyond which a backend may cut
  * a batch otherwise. */
 #define CHECK_LONG_BATCH CHECK_BATCH_COUNT

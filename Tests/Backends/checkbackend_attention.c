@@ -201,6 +201,8 @@ void check_attention(void) {
     }
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 16, 16, 256, 0, 50, 1, 0);
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 32, 16, 256, 577, 0, 8, 0);
+    /* The last rows see nothing of the first 256 positions, which the first ones do. */
+    check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 32, 16, 256, 300, 50, 1, 0);
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_Q8_0, 32, 16, 256, 577, 50, 8, 0);
     for (uint32_t kv = 0; kv < 3; kv++) {
         check_infinite(3, kv_types[kv], 8, 4, 64, 0, 90);

@@ -28,20 +28,35 @@ static int32_t dequantize(uint32_t type, const void *source, float *destination,
     return lent_dequantize(type, source, destination, count);
 }
 
+/* In front of what a backend gets: how much it asked for. */
+typedef struct allocation {
+    size_t bytes;
+    _Alignas(64) unsigned char memory[];
+} allocation;
+static _Atomic size_t live_allocations;
+
+size_t check_live_allocations(void) { return live_allocations; }
+
 static void *allocate(size_t bytes) {
     if (check_refuse_allocation) {
         check_allocation_refused = true;
         return NULL;
     }
     void *memory = NULL;
-    if (posix_memalign(&memory, 64, bytes ? bytes : 1) != 0) return NULL;
-    return memset(memory, 0, bytes);
+    if (posix_memalign(&memory, 64, sizeof(allocation) + bytes) != 0) return NULL;
+    allocation *made = memory;
+    made->bytes = bytes;
+    live_allocations++;
+    return memset(made->memory, 0, bytes);
 }
 
 static void release(void *memory, size_t bytes) {
-    /* A wrong size shows as a write behind the block under a sanitizer or in the allocator. */
-    if (memory != NULL) memset(memory, 0xdd, bytes);
-    free(memory);
+    if (memory == NULL) return;
+    allocation *made = (allocation *)((unsigned char *)memory - offsetof(allocation, memory));
+    if (made->bytes != bytes) check_fail("%zu bytes were released as %zu", made->bytes, bytes);
+    live_allocations--;
+    memset(made->memory, 0xdd, made->bytes);
+    free(made);
 }
 
 /* check_host fills cpu_features in. */

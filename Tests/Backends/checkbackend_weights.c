@@ -146,9 +146,11 @@ void check_weights(void) {
 
         check_begin("prepare_weight %s 33x768", layouts[i].name);
         weight = check_random_weight(layouts[i].type, 33, 768, 6);
+        size_t before = check_live_allocations();
         check_prepare(&weight);
         check_returned(weight.weight.prepared == NULL ? CABOCHON_OP_DECLINED : CABOCHON_OP_DONE);
         check_release(&weight);
+        if (check_live_allocations() != before) check_fail("what prepare_weight allocated is not released");
         check_end();
     }
 }
