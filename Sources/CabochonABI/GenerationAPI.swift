@@ -20,8 +20,7 @@ public func cabochon_session_generate(
     return boundary(error) { () throws(CabochonError) in
         let result = try withSession(session) { session throws(CabochonError) in
             let prompt = try addition(prompt, prompt_count, to: session)
-            let wanted = try generationOptions(options)
-            let on_features = options?.pointee.on_features
+            let (wanted, onFeatures) = try generationOptions(options)
             defer { session.cancellation.reset() }
             return try session.generate(
                 after: prompt, options: wanted,
@@ -30,7 +29,7 @@ public func cabochon_session_generate(
                     return report(token, to: on_token, user_data) == 0
                 },
                 onFeatures: { watched in
-                    if let on_features { report(watched, to: on_features, user_data) }
+                    if let onFeatures { report(watched, to: onFeatures, user_data) }
                 })
         }
         guard let out_generation else { return }
@@ -69,7 +68,7 @@ func report(
 
 func generationOptions(
     _ pointer: UnsafePointer<cabochon_generation_options>?
-) throws(CabochonError) -> GenerationOptions {
+) throws(CabochonError) -> (options: GenerationOptions, onFeatures: cabochon_features_callback?) {
     let given = try options(pointer, "options")
     var result = GenerationOptions()
     result.interventions = try interventions(given.interventions)
@@ -114,7 +113,7 @@ func generationOptions(
     for bias in try elements(given.logit_bias, given.logit_bias_count, "options.logit_bias", atMost: 1 << 20) {
         result.logitBias.append((token: bias.token, bias: bias.bias))
     }
-    return result
+    return (result, given.on_features)
 }
 
 // MARK: The finished answer

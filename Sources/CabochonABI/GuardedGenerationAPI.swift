@@ -52,13 +52,13 @@ public func cabochon_guard_generate(
     return boundary(error) { () throws(CabochonError) in
         let moderator = try ownGuard(guard_)
         let result = try withSession(session) { session throws(CabochonError) in
-            let on_features = options?.pointee.on_features
             let prompt = Array(try addition(prompt, prompt_count, to: session))
+            let (options, onFeatures) = try generationOptions(options)
             let (guarding, onCheck) = try guardingOptions(guarding, for: moderator)
             defer { session.cancellation.reset() }
             return try moderator.generate(
                 in: session, after: prompt, promptText: try text(prompt_text, prompt_text_len, "prompt_text"),
-                options: try generationOptions(options), guarding: guarding,
+                options: options, guarding: guarding,
                 onCheck: { check in
                     guard let onCheck else { return }
                     check.verdicts.map(record(of:)).withUnsafeBufferPointer { verdicts in
@@ -72,7 +72,7 @@ public func cabochon_guard_generate(
                     return report(token, to: on_token, user_data) == 0
                 },
                 onFeatures: { watched in
-                    if let on_features { report(watched, to: on_features, user_data) }
+                    if let onFeatures { report(watched, to: onFeatures, user_data) }
                 })
         }
         guard let out_generation else { return }

@@ -304,6 +304,25 @@ static void attack_options(void) {
         expect(report->doing, CABOCHON_ERROR_INVALID_ARGUMENT,
                cabochon_session_generate(session, prompt, 1, options, NULL, NULL, NULL, NULL));
     }
+    /* A struct is read as far as it says, and one that is too short to be known not at all: this one ends
+     * where memory does. */
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(pages + page, page, PROT_NONE);
+    size_t *ending = (size_t *)(void *)(pages + page - 16);
+    *ending = 16;
+    cabochon_generation_options *cut = (void *)ending;
+    const double half = 0.5;
+    cabochon_guarding_options guarding;
+    cabochon_guarding_options_init(&guarding, sizeof guarding);
+    guarding.thresholds = &half;
+    guarding.threshold_count = 1;
+    snprintf(report->doing, sizeof report->doing, "options that end at the last page");
+    expect(report->doing, CABOCHON_ERROR_INVALID_ARGUMENT,
+           cabochon_session_generate(session, prompt, 1, cut, NULL, NULL, NULL, NULL));
+    expect(report->doing, CABOCHON_ERROR_INVALID_ARGUMENT,
+           cabochon_guard_generate(guard, session, prompt, 1, "hi", 2, cut, &guarding, NULL, NULL, NULL, NULL));
+
     const cabochon_logit_bias bias = {0x7fffffff, 0};
     const cabochon_text empty = {NULL, 5}, bad = {"\xff\xfe", 2};
 #define GENERATE(expected, ...)                                                                                        \
