@@ -48,7 +48,10 @@ public func cabochon_session_tokens(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        try write(try CabochonABI.session(session).session.tokens, ids, inout_len)
+        let handle = try CabochonABI.session(session)
+        try handle.begin()
+        defer { handle.end() }
+        try write(handle.session.tokens, ids, inout_len)
     }
 }
 
