@@ -80,7 +80,7 @@ func withSession<Result>(
     try object.engine.checkProcess()
     try object.begin()
     defer { object.end() }
-    return try body(object.session)
+    return try object.session.cancellation.during { () throws(CabochonError) in try body(object.session) }
 }
 
 // MARK: What comes in

@@ -21,7 +21,6 @@ public func cabochon_session_generate(
         let result = try withSession(session) { session throws(CabochonError) in
             let prompt = try addition(prompt, prompt_count, to: session)
             let (wanted, onFeatures) = try generationOptions(options)
-            defer { session.cancellation.reset() }
             return try session.generate(
                 after: prompt, options: wanted,
                 onToken: { token in

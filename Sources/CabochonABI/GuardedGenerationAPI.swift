@@ -55,7 +55,6 @@ public func cabochon_guard_generate(
             let prompt = Array(try addition(prompt, prompt_count, to: session))
             let (options, onFeatures) = try generationOptions(options)
             let (guarding, onCheck) = try guardingOptions(guarding, for: moderator)
-            defer { session.cancellation.reset() }
             return try moderator.generate(
                 in: session, after: prompt, promptText: try text(prompt_text, prompt_text_len, "prompt_text"),
                 options: options, guarding: guarding,

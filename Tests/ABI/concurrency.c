@@ -178,6 +178,68 @@ static void first_computation_on_one_processor(const char *path) {
     cabochon_engine_free(call.engine);
 }
 
+static int32_t cancel_now(void *user_data, const cabochon_token *token) {
+    (void)token;
+    cabochon_session_cancel(user_data);
+    return 0;
+}
+
+/* A request that comes when no call is running waits for one that computes: a call that fails before that
+ * leaves it, and one that computes answers what came while it ran. */
+static void pending_cancellation(void) {
+    int32_t ids[] = {2, 50, 60}, bad = -5;
+    cabochon_session *session = new_session();
+    CHECK(cabochon_session_append(session, ids, 3, NULL) == CABOCHON_OK, "append");
+    cabochon_guard *guard = NULL;
+    CHECK(cabochon_guard_create(model, NULL, &guard, NULL) == CABOCHON_OK, "a guard");
+    cabochon_guarding_options without_threshold;
+    cabochon_guarding_options_init(&without_threshold, sizeof without_threshold);
+    cabochon_generation_options good = greedy(1), cold = greedy(1), with_draft = greedy(1);
+    cold.temperature = -1;
+    cold.sampling = CABOCHON_SAMPLING_RANDOM;
+    with_draft.draft = (const cabochon_model *)session;
+    for (int i = 0; i < 6; i++) {
+        cabochon_session_cancel(session);
+        cabochon_status status = CABOCHON_OK;
+        if (i == 0) status = cabochon_session_generate(session, ids, 1, &cold, NULL, NULL, NULL, NULL);
+        if (i == 1) status = cabochon_session_generate(session, &bad, 1, &good, NULL, NULL, NULL, NULL);
+        if (i == 2) status = cabochon_session_generate(session, ids, 1, &with_draft, NULL, NULL, NULL, NULL);
+        if (i == 3) status = cabochon_session_append(session, &bad, 1, NULL);
+        if (i == 4)
+            status = cabochon_guard_generate(guard, session, ids, 1, "hi", 2, &good, &without_threshold, NULL, NULL,
+                                             NULL, NULL);
+        if (i == 5) status = cabochon_session_truncate(session, 9, NULL);
+        CHECK(status < 0 && status != CABOCHON_ERROR_CANCELLED, "case %d: %d", i, (int)status);
+        if (i % 2 == 0) {
+            FAILS(CABOCHON_ERROR_CANCELLED, cabochon_session_append(session, ids, 1, &error));
+        } else {
+            FAILS(CABOCHON_ERROR_CANCELLED,
+                  cabochon_session_generate(session, NULL, 0, &good, NULL, NULL, NULL, &error));
+        }
+        CHECK(cabochon_session_length(session) == 3, "case %d", i);
+        CHECK(cabochon_session_append(session, ids, 1, NULL) == CABOCHON_OK, "one request stops one call");
+        CHECK(cabochon_session_truncate(session, 3, NULL) == CABOCHON_OK, "truncate");
+    }
+    CHECK(cabochon_session_generate(session, NULL, 0, &good, cancel_now, session, NULL, NULL) == CABOCHON_OK,
+          "cancelled at its end");
+    CHECK(cabochon_session_append(session, ids, 1, NULL) == CABOCHON_OK, "the next call is not the one that was meant");
+
+    size_t length = 3 * (size_t)cabochon_model_vocab_size(model);
+    float *logits = malloc(length * sizeof(float));
+    cabochon_model_cancel(model);
+    FAILS(CABOCHON_ERROR_INVALID_ARGUMENT, cabochon_model_logits(model, &bad, 1, logits, &length, &error));
+    length = 3 * (size_t)cabochon_model_vocab_size(model);
+    FAILS(CABOCHON_ERROR_CANCELLED, cabochon_model_logits(model, ids, 3, logits, &length, &error));
+    CHECK(cabochon_model_logits(model, ids, 3, logits, &length, NULL) == CABOCHON_OK, "one request stops one call");
+    free(logits);
+    double score = 0;
+    cabochon_guard_cancel(guard);
+    FAILS(CABOCHON_ERROR_INVALID_ARGUMENT, cabochon_guard_score(guard, &bad, 1, &score, &error));
+    FAILS(CABOCHON_ERROR_CANCELLED, cabochon_guard_score(guard, ids, 3, &score, &error));
+    cabochon_guard_free(guard);
+    cabochon_session_free(session);
+}
+
 enum { MANY_ROWS = 100000 };
 
 typedef struct judging {
@@ -307,6 +369,7 @@ int main(int argc, char **argv) {
     sessions_side_by_side();
     cancel_from_another_thread();
     cancel_beside_free();
+    pending_cancellation();
     cancel_a_guard();
     first_computation_on_one_processor(path);
     forked_process(path);

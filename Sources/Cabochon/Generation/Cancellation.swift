@@ -6,6 +6,8 @@ import Synchronization
 /// and so safe in a signal handler.
 public final class Cancellation: Sendable {
     private let flag = Atomic<Bool>(false)
+    /// Whether anything has polled since the call began.
+    fileprivate let isPolled = Atomic<Bool>(false)
     private let all: CancellationOfAll?
     /// Requests to `all` that are none of this call's business.
     private let earlierRequests: Int
@@ -24,14 +26,23 @@ public final class Cancellation: Sendable {
     /// Asks the computation under way, or else the next one, to stop.
     public func cancel() { flag.store(true, ordering: .relaxed) }
 
-    /// Takes a request back. Each call of a session does so when it has ended by it.
+    /// Takes a request back.
     public func reset() { flag.store(false, ordering: .relaxed) }
+
+    /// Runs one call. What computes polls: a call that has done so answers all requests until its end, and one that
+    /// failed before it came to that leaves them to the next.
+    public func during<Result>(_ call: () throws(CabochonError) -> Result) throws(CabochonError) -> Result {
+        isPolled.store(false, ordering: .relaxed)
+        defer { if isPolled.load(ordering: .relaxed) { reset() } }
+        return try call()
+    }
 
     public var isCancelled: Bool {
         flag.load(ordering: .relaxed) || all.map { $0.requestCount != earlierRequests } ?? false
     }
 
     func check() throws(CabochonError) {
+        isPolled.store(true, ordering: .relaxed)
         guard isCancelled else { return }
         reset()
         throw CabochonError(.cancelled, "cancelled by the caller")
@@ -51,11 +62,15 @@ public final class CancellationOfAll: Sendable {
 
     fileprivate var requestCount: Int { requests.load(ordering: .relaxed) }
 
-    /// Runs one call, which polls what it is given. The requests until its end have then been answered.
+    /// Runs one call, which polls what it is given if it computes. The requests until its end have then been
+    /// answered.
     public func during<Result>(
         _ call: (Cancellation) throws(CabochonError) -> Result
     ) throws(CabochonError) -> Result {
-        defer { answered.store(requestCount, ordering: .relaxed) }
-        return try call(Cancellation(of: self, earlierRequests: answered.load(ordering: .relaxed)))
+        let cancellation = Cancellation(of: self, earlierRequests: answered.load(ordering: .relaxed))
+        defer {
+            if cancellation.isPolled.load(ordering: .relaxed) { answered.store(requestCount, ordering: .relaxed) }
+        }
+        return try call(cancellation)
     }
 }

@@ -153,6 +153,8 @@ public final class Session {
                 .bufferTooSmall, "logits need \(model.configuration.vocabularySize) floats, not \(output.count)")
         }
         let residual = try finalResidual()
+        // Where nothing had to go through the layers, nobody has asked yet.
+        try cancellation.check()
         let pass = try forwardPass(rows: 1)
         try pass.head(residual: residual, rows: 1, into: base)
     }
@@ -166,6 +168,7 @@ public final class Session {
             throw CabochonError(.internal, "too small a buffer for logits")
         }
         let residual = try finalResidual()
+        try cancellation.check()
         try forwardPass(rows: 1).head(largest: count, residual: residual, into: base)
     }
 
