@@ -32,12 +32,16 @@ func boundary(
     out?.pointee = nil
     return boundary(error) { () throws(CabochonError) in
         guard let out else { throw missing(name) }
-        let object = try make()
-        guard let handle = HandleTable.shared.insert(object) else {
-            throw CabochonError(.outOfMemory, "no room for another handle")
-        }
-        out.pointee = handle
+        out.pointee = try handle(of: try make())
     }
+}
+
+/// A handle for the caller, with one reference.
+func handle(of object: some HandleObject) throws(CabochonError) -> OpaquePointer {
+    guard let handle = HandleTable.shared.insert(object) else {
+        throw CabochonError(.outOfMemory, "no room for another handle")
+    }
+    return handle
 }
 
 private func missing(_ name: StaticString) -> CabochonError {

@@ -18,24 +18,24 @@ public func cabochon_session_generate(
 ) -> cabochon_status {
     out_generation?.pointee = nil
     return boundary(error) { () throws(CabochonError) in
-        let result = try withSession(session) { session throws(CabochonError) in
+        try withSession(session) { session throws(CabochonError) in
             let prompt = try addition(prompt, prompt_count, to: session)
             let (wanted, onFeatures) = try generationOptions(options)
-            return try session.generate(
-                after: prompt, options: wanted,
-                onToken: { token in
-                    guard let on_token else { return true }
-                    return report(token, to: on_token, user_data) == 0
-                },
-                onFeatures: { watched in
-                    if let onFeatures { report(watched, to: onFeatures, user_data) }
-                })
+            // An answer that cannot be handed over is none.
+            try session.allOrNothing { () throws(CabochonError) in
+                let result = try session.generate(
+                    after: prompt, options: wanted,
+                    onToken: { token in
+                        guard let on_token else { return true }
+                        return report(token, to: on_token, user_data) == 0
+                    },
+                    onFeatures: { watched in
+                        if let onFeatures { report(watched, to: onFeatures, user_data) }
+                    })
+                guard let out_generation else { return }
+                out_generation.pointee = try handle(of: try GenerationHandle(result))
+            }
         }
-        guard let out_generation else { return }
-        guard let handle = HandleTable.shared.insert(try GenerationHandle(result)) else {
-            throw CabochonError(.outOfMemory, "no room for another handle")
-        }
-        out_generation.pointee = handle
     }
 }
 

@@ -51,36 +51,35 @@ public func cabochon_guard_generate(
     out_generation?.pointee = nil
     return boundary(error) { () throws(CabochonError) in
         let moderator = try ownGuard(guard_)
-        let result = try withSession(session) { session throws(CabochonError) in
+        try withSession(session) { session throws(CabochonError) in
             let prompt = Array(try addition(prompt, prompt_count, to: session))
             let (options, onFeatures) = try generationOptions(options)
             let (guarding, onCheck) = try guardingOptions(guarding, for: moderator)
-            return try moderator.generate(
-                in: session, after: prompt, promptText: try text(prompt_text, prompt_text_len, "prompt_text"),
-                options: options, guarding: guarding,
-                onCheck: { check in
-                    guard let onCheck else { return }
-                    check.verdicts.map(record(of:)).withUnsafeBufferPointer { verdicts in
-                        onCheck(
-                            user_data, check.answerTokens == nil ? 0 : 1, check.answerTokens ?? 0, verdicts.baseAddress,
-                            verdicts.count)
-                    }
-                },
-                onToken: { token in
-                    guard let on_token else { return true }
-                    return report(token, to: on_token, user_data) == 0
-                },
-                onFeatures: { watched in
-                    if let onFeatures { report(watched, to: onFeatures, user_data) }
-                })
+            let promptText = try text(prompt_text, prompt_text_len, "prompt_text")
+            try session.allOrNothing { () throws(CabochonError) in
+                let result = try moderator.generate(
+                    in: session, after: prompt, promptText: promptText, options: options, guarding: guarding,
+                    onCheck: { check in
+                        guard let onCheck else { return }
+                        check.verdicts.map(record(of:)).withUnsafeBufferPointer { verdicts in
+                            onCheck(
+                                user_data, check.answerTokens == nil ? 0 : 1, check.answerTokens ?? 0,
+                                verdicts.baseAddress, verdicts.count)
+                        }
+                    },
+                    onToken: { token in
+                        guard let on_token else { return true }
+                        return report(token, to: on_token, user_data) == 0
+                    },
+                    onFeatures: { watched in
+                        if let onFeatures { report(watched, to: onFeatures, user_data) }
+                    })
+                guard let out_generation else { return }
+                let answer = try GenerationHandle(
+                    result.generation, filterPolicy: result.violation?.policy, guardSeconds: result.checkSeconds)
+                out_generation.pointee = try handle(of: answer)
+            }
         }
-        guard let out_generation else { return }
-        let answer = try GenerationHandle(
-            result.generation, filterPolicy: result.violation?.policy, guardSeconds: result.checkSeconds)
-        guard let handle = HandleTable.shared.insert(answer) else {
-            throw CabochonError(.outOfMemory, "no room for another handle")
-        }
-        out_generation.pointee = handle
     }
 }
 

@@ -94,6 +94,42 @@ static void many_handles(void) {
     cabochon_error_free(error);
 }
 
+/* With no room for another handle there is no answer, and the session stands as before. */
+static void no_handle_left(void) {
+    enum { MOST = 1 << 19 };
+    cabochon_error **held = malloc(MOST * sizeof *held);
+    int32_t prompt[] = {2, 50, 60};
+    cabochon_generation_options options = greedy(2);
+    cabochon_guarding_options guarding;
+    cabochon_guarding_options_init(&guarding, sizeof guarding);
+    guarding.mode = CABOCHON_GUARDING_AUDIT;
+    cabochon_session *session = new_session();
+    cabochon_guard *guard = NULL;
+    CHECK(cabochon_guard_create(model, NULL, &guard, NULL) == CABOCHON_OK, "a guard");
+    CHECK(cabochon_session_append(session, prompt, 3, NULL) == CABOCHON_OK, "append");
+    size_t count = 0;
+    do {
+        held[count] = NULL;
+        cabochon_session_append(NULL, prompt, 1, &held[count]);
+    } while (held[count] != NULL && ++count < MOST);
+    CHECK(count > 0 && count < MOST, "%zu handles", count);
+    cabochon_generation *answer = NULL;
+    CHECK(cabochon_session_generate(session, prompt, 1, &options, NULL, NULL, &answer, NULL) ==
+              CABOCHON_ERROR_OUT_OF_MEMORY,
+          "no answer without a handle");
+    CHECK(answer == NULL && cabochon_session_length(session) == 3, "%zu tokens", cabochon_session_length(session));
+    CHECK(cabochon_guard_generate(guard, session, prompt, 1, "hi", 2, &options, &guarding, NULL, NULL, &answer, NULL) ==
+              CABOCHON_ERROR_OUT_OF_MEMORY,
+          "no guarded answer either");
+    CHECK(answer == NULL && cabochon_session_length(session) == 3, "%zu tokens", cabochon_session_length(session));
+    CHECK(cabochon_session_generate(session, prompt, 1, &options, NULL, NULL, NULL, NULL) == CABOCHON_OK,
+          "an answer that needs none");
+    while (count > 0) cabochon_error_free(held[--count]);
+    free(held);
+    cabochon_guard_free(guard);
+    cabochon_session_free(session);
+}
+
 /* Loaded as a copy, a model survives that its file is cut to nothing. */
 static void copied_file(const char *folder) {
     char source[4096], path[] = "/tmp/cabochon-copy-XXXXXX.gguf", bytes[1 << 16];
@@ -432,6 +468,7 @@ int main(int argc, char **argv) {
     ownership(path);
     log_callback(path);
     many_handles();
+    no_handle_left();
     copied_file(path);
     two_calls();
     options_grow();

@@ -23,16 +23,12 @@ extension Session {
         onToken: (GeneratedToken) -> Bool = { _ in true }, onFeatures: (WatchedFeatures) -> Void = { _ in }
     ) throws(CabochonError) -> GenerationResult {
         try options.validate(vocabularySize: model.configuration.vocabularySize)
-        let mark = mark
-        do throws(CabochonError) {
-            let interventions = try InterventionVisitors(options.interventions, model: model)
-            visitors = interventions.visitors
-            defer { visitors = SiteVisitors() }
-            return try answer(
+        let interventions = try InterventionVisitors(options.interventions, model: model)
+        visitors = interventions.visitors
+        defer { visitors = SiteVisitors() }
+        return try allOrNothing { () throws(CabochonError) in
+            try answer(
                 after: prompt, options: options, interventions: interventions, onToken: onToken, onFeatures: onFeatures)
-        } catch {
-            try goBack(to: mark)
-            throw error
         }
     }
 

@@ -208,19 +208,15 @@ public final class Session {
         cache.truncate(to: newLength)
     }
 
-    /// How far a session has come, to go back there.
-    struct Mark {
-        fileprivate let length: Int
-        fileprivate let settledLength: Int
-    }
-
-    var mark: Mark { Mark(length: length, settledLength: settledLength) }
-
-    /// Undoes what was appended and generated since. A last token that was computed since, perhaps steered,
-    /// will be computed again.
-    func goBack(to mark: Mark) throws(CabochonError) {
-        try truncate(to: mark.length)
-        cache.truncate(to: mark.settledLength)
+    /// Runs calls that only append and generate. Where they throw, all of that is undone; a last token that was
+    /// computed meanwhile, perhaps steered, will be computed again.
+    public func allOrNothing<Result>(_ calls: () throws(CabochonError) -> Result) throws(CabochonError) -> Result {
+        let (lengthBefore, settledBefore) = (length, settledLength)
+        do throws(CabochonError) { return try calls() } catch {
+            try truncate(to: lengthBefore)
+            cache.truncate(to: settledBefore)
+            throw error
+        }
     }
 
     /// A session with the same tokens that goes its own way from here.

@@ -138,7 +138,6 @@ private final class GuardGate {
         _ session: Session, _ prompt: [Int32], _ options: GenerationOptions,
         _ onFeatures: (WatchedFeatures) -> Void
     ) throws(CabochonError) -> GuardedResult {
-        let mark = session.mark
         let lengthBefore = session.length
         if guarding.checksPrompt {
             let verdicts = try check.moderator.classify(
@@ -152,29 +151,26 @@ private final class GuardGate {
             pool = session.model.engine.pool
         }
         defer { inFlight?.check.abandon() }
-        let generation = try session.generate(
-            after: prompt, options: options,
-            onToken: { token in
-                do throws(CabochonError) {
-                    // A last call may bring held text only, and no token of its own.
-                    return try pass(token, count: session.length - lengthBefore - prompt.count)
-                } catch {
-                    failure = error
-                    return false
-                }
-            }, onFeatures: onFeatures)
-        do throws(CabochonError) {
+        return try session.allOrNothing { () throws(CabochonError) in
+            let generation = try session.generate(
+                after: prompt, options: options,
+                onToken: { token in
+                    do throws(CabochonError) {
+                        // A last call may bring held text only, and no token of its own.
+                        return try pass(token, count: session.length - lengthBefore - prompt.count)
+                    } catch {
+                        failure = error
+                        return false
+                    }
+                }, onFeatures: onFeatures)
             if let failure { throw failure }
             try finish()
             // The session keeps what its reader has, and no more.
             if violation != nil || isEndedByReader {
                 try session.truncate(to: lengthBefore + prompt.count + released.tokens)
             }
-        } catch {
-            try session.goBack(to: mark)
-            throw error
+            return result(generation)
         }
-        return result(generation)
     }
 
     /// Takes one token of the answer, which then has `count`. Returns whether generation goes on.
