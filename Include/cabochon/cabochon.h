@@ -691,8 +691,8 @@ cabochon_status cabochon_session_fork(cabochon_session *session, cabochon_sessio
 
 /* Writes the session to a file, from which cabochon_session_restore goes on as if it had never
  * been away. The file appears under its name only when it is whole.
- *   path      NUL-terminated; replaced if it exists.
- * Returns INVALID_UTF8, IO. */
+ *   path      NUL-terminated; a regular file there is replaced, and a link keeps leading to it.
+ * Returns INVALID_UTF8, IO, also for a pipe or a device. */
 cabochon_status cabochon_session_save(cabochon_session *session, const char *path, cabochon_error **error);
 
 /* Creates a session from such a file, for the same checkpoint.

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,40 +17,64 @@ int cabochon_shim_open_file(const char *path, int *out_descriptor) {
     return *out_descriptor < 0 ? errno : 0;
 }
 
-int cabochon_shim_create_unnamed(const char *folder, size_t size, int *out_descriptor) {
-    int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (descriptor < 0) {
-        /* File systems without O_TMPFILE: a name for a moment. Such a file cannot be given one again. */
-        char template[4096];
-        int length = snprintf(template, sizeof template, "%s/.cabochon-XXXXXX", folder);
-        if (length < 0 || (size_t)length >= sizeof template) return ENAMETOOLONG;
-        descriptor = mkostemp(template, O_CLOEXEC);
-        if (descriptor < 0) return errno;
-        unlink(template);
-    }
-    /* All of its room now: a mapped file that finds the disk full raises SIGBUS. */
-    int status = 0;
-    if (fallocate(descriptor, 0, 0, (off_t)size) != 0) {
-        status = errno == EOPNOTSUPP ? posix_fallocate(descriptor, 0, (off_t)size) : errno;
-    }
-    if (status != 0) {
-        close(descriptor);
-        return status;
-    }
-    *out_descriptor = descriptor;
-    return 0;
+/* A name beside `path` that nothing has so far; who makes it must find out that it is still so. */
+static int name_beside(const char *path, unsigned attempt, char *name, size_t size) {
+    const char *slash = strrchr(path, '/');
+    int folder = slash == NULL ? 0 : (int)(slash - path) + 1;
+    int length = snprintf(name, size, "%.*s.cabochon-%ld-%llx-%u", folder, path, (long)getpid(),
+                          (unsigned long long)cabochon_shim_nanoseconds(), attempt);
+    return length < 0 || (size_t)length >= size ? ENAMETOOLONG : 0;
 }
 
-int cabochon_shim_publish(int descriptor, const char *path) {
-    char source[64], name[4096];
-    snprintf(source, sizeof source, "/proc/self/fd/%d", descriptor);
-    int length = snprintf(name, sizeof name, "%s.%ld-%d", path, (long)getpid(), descriptor);
-    if (length < 0 || (size_t)length >= sizeof name) return ENAMETOOLONG;
+/* Chance and other threads may take a name first; more often than this it is no chance. */
+#define ATTEMPTS 100
+
+int cabochon_shim_create_beside(const char *path, unsigned mode, int *out_descriptor, char *name, size_t name_size) {
+    int status = name_beside(path, 0, name, name_size);
+    if (status != 0) return status;
+    char *slash = strrchr(name, '/'), source[64];
+    if (slash != NULL) slash[1] = 0;
+    int descriptor = open(slash == NULL ? "." : name, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)mode);
+    if (descriptor >= 0) {
+        /* Where /proc is not mounted such a file cannot be given a name. */
+        snprintf(source, sizeof source, "/proc/self/fd/%d", descriptor);
+        if (access(source, F_OK) == 0) {
+            *name = 0;
+            *out_descriptor = descriptor;
+            return 0;
+        }
+        close(descriptor);
+    }
+    for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
+        if ((status = name_beside(path, attempt, name, name_size)) != 0) return status;
+        *out_descriptor = open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, (mode_t)mode);
+        if (*out_descriptor >= 0) return 0;
+        status = errno;
+        if (status != EEXIST) break;
+    }
+    return status;
+}
+
+int cabochon_shim_reserve(int descriptor, size_t size) {
+    /* All of its room now: a mapped file that finds the disk full raises SIGBUS. */
+    if (fallocate(descriptor, 0, 0, (off_t)size) == 0) return 0;
+    return errno == EOPNOTSUPP ? posix_fallocate(descriptor, 0, (off_t)size) : errno;
+}
+
+int cabochon_shim_publish(int descriptor, const char *temporary, const char *path) {
     /* A name must never stand for less than the whole file, also after a loss of power. */
     if (fdatasync(descriptor) != 0) return errno;
-    if (linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) != 0) return errno;
+    if (*temporary != 0) return rename(temporary, path) == 0 ? 0 : errno;
+    char source[64], name[4096];
+    snprintf(source, sizeof source, "/proc/self/fd/%d", descriptor);
+    int status = EEXIST;
+    for (unsigned attempt = 0; attempt < ATTEMPTS && status == EEXIST; attempt++) {
+        if ((status = name_beside(path, attempt, name, sizeof name)) != 0) return status;
+        if (linkat(AT_FDCWD, source, AT_FDCWD, name, AT_SYMLINK_FOLLOW) != 0) status = errno;
+    }
+    if (status != 0) return status;
     if (rename(name, path) == 0) return 0;
-    int status = errno;
+    status = errno;
     unlink(name);
     return status;
 }

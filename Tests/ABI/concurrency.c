@@ -80,6 +80,53 @@ static void sessions_side_by_side(void) {
     }
 }
 
+typedef struct saving {
+    const char *path;
+    int32_t count;
+    int failures;
+    atomic_int *running;
+} saving;
+
+static void *save_again_and_again(void *argument) {
+    saving *self = argument;
+    cabochon_session *session = new_session();
+    int32_t ids[400];
+    for (int32_t i = 0; i < self->count; i++) ids[i] = 3 + i % 90;
+    CHECK(cabochon_session_append(session, ids, (size_t)self->count, NULL) == CABOCHON_OK, "append");
+    for (int i = 0; i < 100; i++) self->failures += cabochon_session_save(session, self->path, NULL) != CABOCHON_OK;
+    cabochon_session_free(session);
+    atomic_fetch_sub(self->running, 1);
+    return NULL;
+}
+
+/* Sessions of two threads that are saved under one name: who reads it finds one of them, whole. */
+static void two_save_to_one_path(void) {
+    char path[] = "/tmp/cabochon-saving-XXXXXX";
+    close(mkstemp(path));
+    atomic_int running = 2;
+    saving both[2] = {{.path = path, .count = 30, .running = &running},
+                      {.path = path, .count = 400, .running = &running}};
+    cabochon_session *session = new_session();
+    CHECK(cabochon_session_save(session, path, NULL) == CABOCHON_OK, "save");
+    cabochon_session_free(session);
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, save_again_and_again, &both[i]);
+    int damaged = 0;
+    while (atomic_load(&running) > 0) {
+        session = NULL;
+        damaged += cabochon_session_restore(model, path, &session, NULL) != CABOCHON_OK;
+        size_t length = cabochon_session_length(session);
+        damaged += session != NULL && length != 0 && length != 30 && length != 400;
+        cabochon_session_free(session);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(both[i].failures == 0, "%d of 100 saves", both[i].failures);
+    }
+    CHECK(damaged == 0, "%d restores", damaged);
+    unlink(path);
+}
+
 static void *cancel_later(void *argument) {
     usleep(20000);
     cabochon_session_cancel(argument);
@@ -367,6 +414,7 @@ int main(int argc, char **argv) {
     if (!open_model(path)) return 1;
     threads_share_a_model();
     sessions_side_by_side();
+    two_save_to_one_path();
     cancel_from_another_thread();
     cancel_beside_free();
     pending_cancellation();

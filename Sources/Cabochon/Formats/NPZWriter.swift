@@ -1,9 +1,7 @@
 // NPZWriter.swift - writes arrays as numpy's .npz, stored and uncompressed.
 //
-// The file is written beside its place and renamed into it, so that whoever reads the folder sees
-// whole files only. Members are small enough for plain zip; larger ones are refused, not cut.
-
-import Glibc
+// The file has its name when it is whole, so that whoever reads the folder sees whole files only.
+// Members are small enough for plain zip; larger ones are refused, not cut.
 
 /// One array of an .npz file.
 public struct NPYArray {
@@ -28,22 +26,7 @@ public enum NPZWriter {
     ///
     /// - Throws: `.io` in the system's words, `.unsupported` for arrays that do not fit a zip without zip64.
     public static func write(_ arrays: [NPYArray], to path: String) throws(CabochonError) {
-        let temporary = "\(path).\(getpid()).new"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw failure(path) }
-        var isOpen = true
-        do throws(CabochonError) {
-            try write(arrays, to: descriptor, path: path)
-            isOpen = false
-            guard close(descriptor) == 0, rename(temporary, path) == 0 else { throw failure(path) }
-        } catch {
-            if isOpen { close(descriptor) }
-            unlink(temporary)
-            throw error
-        }
-    }
-
-    private static func write(_ arrays: [NPYArray], to descriptor: Int32, path: String) throws(CabochonError) {
+        let file = try OpenFile(replacing: path)
         var directory: [UInt8] = []
         var offset = 0
         for array in arrays {
@@ -67,9 +50,8 @@ public enum NPZWriter {
             append(UInt16(0), to: &common)
             var local: [UInt8] = [0x50, 0x4b, 3, 4]
             local += common + name
-            try put(local, to: descriptor, path)
-            try put(header, to: descriptor, path)
-            try put(array.bytes, to: descriptor, path)
+            try put(local + header, to: file, at: offset)
+            try file.write(array.bytes, at: offset + local.count + header.count)
             directory += [0x50, 0x4b, 1, 2, 20, 0] + common + [UInt8](repeating: 0, count: 10)
             append(UInt32(offset), to: &directory)
             directory += name
@@ -81,7 +63,8 @@ public enum NPZWriter {
         append(UInt32(directory.count), to: &end)
         append(UInt32(offset), to: &end)
         append(UInt16(0), to: &end)
-        try put(directory + end, to: descriptor, path)
+        try put(directory + end, to: file, at: offset)
+        try file.publish()
     }
 
     /// Padded so that the elements begin at a multiple of 64 from the array's own start.
@@ -98,29 +81,10 @@ public enum NPZWriter {
         withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
     }
 
-    private static func put(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws(CabochonError) {
-        var failure: CabochonError?
-        bytes.withUnsafeBytes { bytes in
-            do throws(CabochonError) { try put(bytes, to: descriptor, path) } catch { failure = error }
+    private static func put(_ bytes: [UInt8], to file: OpenFile, at offset: Int) throws(CabochonError) {
+        try bytes.withUnsafeBufferPointer { (bytes) throws(CabochonError) in
+            try file.write(UnsafeRawBufferPointer(bytes), at: offset)
         }
-        if let failure { throw failure }
-    }
-
-    private static func put(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, _ path: String) throws(CabochonError)
-    {
-        var done = 0
-        while done < bytes.count, let base = bytes.baseAddress {
-            let written = Glibc.write(descriptor, base + done, bytes.count - done)
-            if written < 0 {
-                if errno == EINTR { continue }
-                throw failure(path)
-            }
-            done += written
-        }
-    }
-
-    private static func failure(_ path: String) -> CabochonError {
-        CabochonError(.io, "\(path): \(String(cString: strerror(errno)))")
     }
 }
 

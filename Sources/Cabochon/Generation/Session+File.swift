@@ -3,37 +3,34 @@
 // Layout, little-endian: the eight bytes "cabochS1"; eight UInt32: layers, KV heads, head size, KV
 // type, vocabulary size, context length, token count, cached positions; a fingerprint of the
 // model's configuration (UInt64); the tokens (Int32); per layer keys then values, per KV head, the
-// cached positions' rows; FNV-1a over all before it (UInt64). Written beside the target and
-// renamed, so that a crash never leaves half a file under the name.
-
-import Glibc
+// cached positions' rows; FNV-1a over all before it (UInt64). The file has its
+// name when it is whole, so that a crash never leaves half of one.
 
 extension Session {
     private static let magic: [UInt8] = Array("cabochS1".utf8)
 
     /// Saves tokens and KV cache.
     ///
-    /// - Throws: `.io` with the path and the system's words.
+    /// - Throws: `.io` with the path and the system's words, also where something is there that is not a
+    ///   regular file.
     public func save(to path: String) throws(CabochonError) {
-        let temporary = "\(path).part"
-        guard let file = fopen(temporary, "wbe") else { throw Self.systemError("cannot write \(temporary)") }
+        let file = try OpenFile(replacing: path)
         var writer = ChecksumWriter(file: file)
-        writer.write(Self.magic)
         let c = model.configuration
+        try Self.magic.withUnsafeBufferPointer { (magic) throws(CabochonError) in
+            try writer.write(UnsafeRawBufferPointer(magic))
+        }
         for number in [
             c.layerCount, c.kvHeadCount, c.headSize, Int(cache.type.rawValue), c.vocabularySize, contextLength, length,
             cache.length,
-        ] { writer.write(UInt32(truncatingIfNeeded: number)) }
-        writer.write(model.fingerprint)
-        for token in tokens { writer.write(token) }
-        try cache.forEachUsedRange { (bytes) throws(CabochonError) in writer.write(UnsafeRawBufferPointer(bytes)) }
-        writer.write(writer.checksum)
-        let failed = writer.failed || fflush(file) != 0 || fsync(fileno(file)) != 0
-        guard fclose(file) == 0, !failed, rename(temporary, path) == 0 else {
-            let error = Self.systemError("cannot write \(path)")
-            unlink(temporary)
-            throw error
+        ] { try writer.write(UInt32(truncatingIfNeeded: number)) }
+        try writer.write(model.fingerprint)
+        try tokens.withUnsafeBufferPointer { (tokens) throws(CabochonError) in
+            try writer.write(UnsafeRawBufferPointer(tokens))
         }
+        try cache.forEachUsedRange { (bytes) throws(CabochonError) in try writer.write(UnsafeRawBufferPointer(bytes)) }
+        try writer.write(writer.checksum)
+        try file.publish()
     }
 
     /// Restores a session that was saved with the same model and KV type.
@@ -85,10 +82,6 @@ extension Session {
         session.adopt(tokens)
         return session
     }
-
-    private static func systemError(_ what: String) -> CabochonError {
-        CabochonError(.io, "\(what): \(String(cString: strerror(errno)))")
-    }
 }
 
 /// FNV-1a, 64 bits: finds damage, not forgery.
@@ -101,24 +94,23 @@ private struct Checksum {
 }
 
 private struct ChecksumWriter {
-    let file: UnsafeMutablePointer<FILE>
+    private let file: OpenFile
+    private var offset = 0
     private var sum = Checksum()
-    private(set) var failed = false
 
-    init(file: UnsafeMutablePointer<FILE>) { self.file = file }
+    init(file: OpenFile) { self.file = file }
 
     var checksum: UInt64 { sum.value }
 
-    mutating func write(_ bytes: UnsafeRawBufferPointer) {
-        guard !bytes.isEmpty else { return }
+    mutating func write(_ bytes: UnsafeRawBufferPointer) throws(CabochonError) {
         sum.add(bytes)
-        if fwrite(bytes.baseAddress, 1, bytes.count, file) != bytes.count { failed = true }
+        try file.write(bytes, at: offset)
+        offset += bytes.count
     }
 
-    mutating func write(_ bytes: [UInt8]) { bytes.withUnsafeBytes { write($0) } }
-
-    mutating func write(_ number: some FixedWidthInteger) {
-        withUnsafeBytes(of: number.littleEndian) { write($0) }
+    mutating func write(_ number: some FixedWidthInteger) throws(CabochonError) {
+        var number = number.littleEndian
+        try withUnsafeBytes(of: &number) { (bytes) throws(CabochonError) in try write(bytes) }
     }
 }
 

@@ -73,7 +73,7 @@ struct EncoderCache {
             let words = strerror(status).map { String(cString: $0) } ?? "error \(status)"
             throw CabochonError(.io, "cannot make the folder \(folder): \(words)")
         }
-        let file = try OpenFile(unnamedIn: folder, byteCount: packing.layout.byteCount)
+        let file = try OpenFile(replacing: path, byteCount: packing.layout.byteCount, mode: 0o600)
         try packing.write(to: file)
         let mapped = try MappedFile(file)
         let header = self.header(packing.layout, bounds: bounds(mapped.bytes, packing.layout))
@@ -83,7 +83,7 @@ struct EncoderCache {
         }
         if let failure { throw failure }
         // Where it can't have a name it serves without one, and goes with the dictionary.
-        try? file.publish(as: path)
+        try? file.publish()
         return try Encoder(file, mapped, packing.layout, center: packing.center)
     }
 

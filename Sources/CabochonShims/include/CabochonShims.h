@@ -33,12 +33,14 @@ typedef struct cabochon_file_identity {
 
 /* Files by descriptor. All return 0 or errno. */
 int cabochon_shim_open_file(const char *path, int *out_descriptor);
-/* A file of `size` bytes, readable by its owner alone, that goes with its last descriptor and mapping
- * unless it is published. The disk's room is taken at once: ENOSPC comes now or never. */
-int cabochon_shim_create_unnamed(const char *folder, size_t size, int *out_descriptor);
-/* Gives an unnamed file a name, in the place of what has it, once its bytes are on the disk. ENOENT
- * where the file system has no files without names. */
-int cabochon_shim_publish(int descriptor, const char *path);
+/* A new file that is to take the place of `path`, in the same folder, with `mode` less the umask. It has no
+ * name, and goes with its last descriptor and mapping unless it is published; then `name` receives "". On
+ * file systems that have no such files it has a name of its own, for the caller to unlink. */
+int cabochon_shim_create_beside(const char *path, unsigned mode, int *out_descriptor, char *name, size_t name_size);
+/* Takes the disk's room for `size` > 0 bytes, which are zeros: ENOSPC comes now or never. */
+int cabochon_shim_reserve(int descriptor, size_t size);
+/* Gives a file of cabochon_shim_create_beside its place, whatever has it, once its bytes are on the disk. */
+int cabochon_shim_publish(int descriptor, const char *temporary, const char *path);
 /* EINVAL for what is no regular file, EISDIR for a folder. */
 int cabochon_shim_describe(int descriptor, cabochon_file_identity *out_identity);
 /* Maps `size` > 0 bytes read-only; undone with cabochon_shim_unmap_file. */

@@ -63,6 +63,34 @@ import Testing
         #expect(try logits(restored) == logits(original))
     }
 
+    @Test("Saving touches no other file, keeps a link leading to the session, and refuses what is no regular file")
+    func savingBesideOthers() throws {
+        let folder = try TemporaryFolder()
+        func path(_ name: String) -> String { folder.url.appending(path: name).path(percentEncoded: false) }
+        let session = try session(ids.prefix(9))
+        try Data("mine".utf8).write(to: folder.url.appending(path: "session.part"))
+        try session.save(to: path("session"))
+        try FileManager.default.createSymbolicLink(atPath: path("link"), withDestinationPath: "session")
+        try session.append([5])
+        try session.save(to: path("link"))
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: path("link")) == "session")
+        #expect(try Session.restore(from: path("session"), model: model).length == 10)
+        #expect(try Data(contentsOf: folder.url.appending(path: "session.part")) == Data("mine".utf8))
+
+        #expect(mkfifo(path("pipe"), 0o600) == 0)
+        try FileManager.default.createSymbolicLink(atPath: path("link to a pipe"), withDestinationPath: "pipe")
+        for name in ["pipe", "link to a pipe"] {
+            try expectError(.io, path(name), "not a regular file") { try session.save(to: path(name)) }
+        }
+        try expectError(.io, folder.url.path(percentEncoded: false)) {
+            try session.save(to: folder.url.path(percentEncoded: false))
+        }
+        var information = stat()
+        #expect(stat(path("pipe"), &information) == 0 && information.st_mode & S_IFMT == S_IFIFO)
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder.url.path(percentEncoded: false))
+        #expect(names.sorted() == ["link", "link to a pipe", "pipe", "session", "session.part"])
+    }
+
     @Test("A damaged, cut or foreign session file is refused")
     func damagedFiles() throws {
         let folder = try TemporaryFolder()
