@@ -37,17 +37,28 @@ struct Assistant {
                     .invalidArgument,
                     "the draft model has \(other) pieces, \(session.model.path) has \(own): not the same")
             }
-            source = .draft(try model.makeSession(contextLength: session.contextLength))
+            // Who cancels the answer means all that is computed for it.
+            source = .draft(
+                try Session(model: model, contextLength: session.contextLength, cancellation: session.cancellation))
         }
     }
 
+    /// Reads what a draft model has not read of `tokens`, as guessing after them would do first.
+    func read(_ tokens: [Int32]) throws(CabochonError) {
+        guard case .draft(let session) = source else { return }
+        try session.truncate(to: sharedPrefixLength(session.tokens, tokens))
+        try session.append(Array(tokens[session.length...]))
+    }
+
     /// Tokens that may follow `tokens`, at most `limit`.
-    func guess(after tokens: [Int32], limit: Int, cancellation: Cancellation) throws(CabochonError) -> [Int32] {
+    func guess(after tokens: [Int32], limit: Int) throws(CabochonError) -> [Int32] {
         let limit = min(limit, Self.most)
         guard limit > 0 else { return [] }
         switch source {
         case .lookup: return Self.lookUp(tokens, limit: limit)
-        case .draft(let session): return try draft(tokens, limit: limit, session, cancellation)
+        case .draft(let session):
+            try read(tokens)
+            return try draft(limit, from: session)
         }
     }
 
@@ -63,15 +74,11 @@ struct Assistant {
         return []
     }
 
-    private func draft(
-        _ tokens: [Int32], limit: Int, _ session: Session, _ cancellation: Cancellation
-    ) throws(CabochonError) -> [Int32] {
-        try session.truncate(to: sharedPrefixLength(session.tokens, tokens))
-        try session.append(Array(tokens[session.length...]))
+    private func draft(_ limit: Int, from session: Session) throws(CabochonError) -> [Int32] {
         let logits = try Buffer<Float>(count: session.model.configuration.vocabularySize, for: "draft logits")
         var guesses: [Int32] = []
-        while guesses.count < min(limit, session.contextLength - tokens.count) {
-            try cancellation.check()
+        let most = min(limit, session.contextLength - session.length)
+        while guesses.count < most {
             try session.logits(into: logits.elements)
             let token = Sampler.largest(logits.elements)
             guesses.append(token)

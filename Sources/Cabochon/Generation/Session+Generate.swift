@@ -63,18 +63,20 @@ extension Session {
                 try self.logits(into: logits.elements)
             }
         }
+        let assistant: Assistant? =
+            if let assistance = options.assistance {
+                try Assistant(assistance, for: self)
+            } else { nil }
         try append(prompt)
         try findLogits()
         try interventions.report(onFeatures)
+        // Of an answer of two tokens nothing is guessed.
+        if options.maxTokens > 2 { try assistant?.read(tokens) }
         let seed = options.seed ?? Self.drawSeed()
         var answer = Answer(session: self, options: options, seed: seed)
         answer.timings.promptTokens = prompt.count
         let promptEnd = monotonicNanoseconds()
         answer.timings.promptSeconds = Double(promptEnd - start) * 1e-9
-        let assistant: Assistant? =
-            if let assistance = options.assistance {
-                try Assistant(assistance, for: self)
-            } else { nil }
         if options.maxTokens > 0 {
             while try answer.step(logits.elements, onToken: onToken) {
                 if let assistant, try answer.takeGuesses(of: assistant, onToken: onToken) == false { break }
@@ -171,8 +173,7 @@ private struct Answer {
         of assistant: Assistant, onToken: (GeneratedToken) -> Bool
     ) throws(CabochonError) -> Bool {
         let room = min(options.maxTokens - tokens.count, session.contextLength - session.length)
-        let guesses = try assistant.guess(
-            after: session.tokens, limit: room - 1, cancellation: session.cancellation)
+        let guesses = try assistant.guess(after: session.tokens, limit: room - 1)
         guard !guesses.isEmpty else { return true }
         timings.guessedTokens += guesses.count
         let width = session.model.configuration.vocabularySize

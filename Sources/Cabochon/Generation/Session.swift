@@ -12,7 +12,7 @@ import CabochonShims
 public final class Session {
     public let model: Model
     /// Raised from any thread to stop the call under way, or the next one.
-    public let cancellation = Cancellation()
+    public let cancellation: Cancellation
     /// Positions this session can hold.
     public let contextLength: Int
     /// The sequence so far, oldest token first.
@@ -29,13 +29,16 @@ public final class Session {
     /// The length of the sequence whose last position `lastResidual` belongs to.
     private var residualLength = 0
 
-    init(model: Model, contextLength: Int) throws(CabochonError) {
+    init(
+        model: Model, contextLength: Int, cancellation: Cancellation = Cancellation()
+    ) throws(CabochonError) {
         guard model.weights != nil else { throw model.withoutWeights() }
         guard (1...1 << 24).contains(contextLength) else {
             throw CabochonError(.invalidArgument, "context length \(contextLength) is not in 1...\(1 << 24)")
         }
         self.model = model
         self.contextLength = contextLength
+        self.cancellation = cancellation
         cache = try KVCache(configuration: model.configuration, capacity: contextLength, type: model.options.kvType)
         execution = Execution(pool: model.engine.pool)
         lastResidual = try Buffer(count: model.configuration.hiddenSize, for: "the last position")

@@ -257,6 +257,45 @@ extension String {
         #expect(timings.acceptedTokens == timings.guessedTokens)
     }
 
+    private var longPrompt: [Int32] { [2] + (0..<900).map { Int32(3 + $0 * 31 % 200) } }
+
+    @Test("A draft model's reading of the prompt counts as the prompt's time")
+    func draftPromptTime() throws {
+        var options = GenerationOptions()
+        options.maxTokens = 4
+        options.temperature = 0
+        options.ignoresEndOfSequence = true
+        options.assistance = .draft(model)
+        let timings = try model.makeSession().generate(after: longPrompt, options: options).timings
+        #expect(timings.guessedTokens > 0)
+        #expect(timings.decodeSeconds < timings.promptSeconds / 4)
+    }
+
+    @Test("Cancelling ends a draft model's reading of the prompt")
+    func cancelledDraft() throws {
+        let clock = ContinuousClock()
+        let reading = try clock.measure { try model.makeSession().append(longPrompt) }
+        var options = GenerationOptions()
+        options.assistance = .draft(model)
+        // The best of some: what the machine does besides delays them.
+        var best = Duration.seconds(1000)
+        for _ in 0..<5 {
+            let session = try model.makeSession()
+            let cancellation = session.cancellation
+            let start = clock.now
+            // The model has read the prompt by then, the draft has not.
+            let thread = Thread {
+                Thread.sleep(forTimeInterval: reading / .seconds(1) * 1.3)
+                cancellation.cancel()
+            }
+            thread.start()
+            try expectError(.cancelled) { _ = try session.generate(after: longPrompt, options: options) }
+            #expect(session.length == 0)
+            best = min(best, clock.now - start)
+        }
+        #expect(best < reading * 1.6)
+    }
+
     @Test("A stop string inside a guess ends the answer where it ends the plain one")
     func stopInsideGuess() throws {
         let plain = try generate(nil, temperature: 0)
