@@ -164,9 +164,9 @@ func write(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ length: Uns
 }
 
 /// Hands over token ids by the two-call rule.
-func write(_ ids: [Int32], _ buffer: UnsafeMutablePointer<Int32>?, _ length: UnsafeMutablePointer<Int>?)
-    throws(CabochonError)
-{
+func write(
+    _ ids: some Collection<Int32>, _ buffer: UnsafeMutablePointer<Int32>?, _ length: UnsafeMutablePointer<Int>?
+) throws(CabochonError) {
     guard let room = try room(buffer, length, needed: ids.count) else { return }
     _ = room.update(fromContentsOf: ids)
 }

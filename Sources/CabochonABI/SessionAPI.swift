@@ -51,7 +51,7 @@ public func cabochon_session_tokens(
         let handle = try CabochonABI.session(session)
         try handle.begin()
         defer { handle.end() }
-        try write(handle.session.tokens, ids, inout_len)
+        try write(handle.session.sequence, ids, inout_len)
     }
 }
 

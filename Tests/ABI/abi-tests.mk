@@ -5,13 +5,14 @@
 #   layout       the structs of 1.0, byte for byte
 #   contract     what a well-behaved caller is promised
 #   concurrency  and what its threads and its children are
+#   memory       what refused memory comes to
 #   hostile      what any other caller gets: a status
 #   mutations    damaged checkpoints, a hundred of each kind
 #   host         what is left alone in the program that loads the library
 #   ffi          every function, called through libffi
 #   examples     installed, compiled by strangers, run
 
-ABI_LINKED := $(addprefix $(BUILD)/tests/abi-,layout contract concurrency hostile mutations)
+ABI_LINKED := $(addprefix $(BUILD)/tests/abi-,layout contract concurrency memory hostile mutations)
 # These two load the library themselves: what it does to a process by being loaded is their question.
 ABI_LOADING := $(addprefix $(BUILD)/tests/abi-,host ffi)
 

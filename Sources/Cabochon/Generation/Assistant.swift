@@ -44,14 +44,14 @@ struct Assistant {
     }
 
     /// Reads what a draft model has not read of `tokens`, as guessing after them would do first.
-    func read(_ tokens: [Int32]) throws(CabochonError) {
+    func read(_ tokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
         guard case .draft(let session) = source else { return }
-        try session.truncate(to: sharedPrefixLength(session.tokens, tokens))
-        try session.append(Array(tokens[session.length...]))
+        try session.truncate(to: sharedPrefixLength(session.sequence, tokens))
+        try session.append(UnsafeBufferPointer(rebasing: tokens[session.length...]))
     }
 
     /// Tokens that may follow `tokens`, at most `limit`.
-    func guess(after tokens: [Int32], limit: Int) throws(CabochonError) -> [Int32] {
+    func guess(after tokens: UnsafeBufferPointer<Int32>, limit: Int) throws(CabochonError) -> [Int32] {
         let limit = min(limit, Self.most)
         guard limit > 0 else { return [] }
         switch source {
@@ -63,7 +63,7 @@ struct Assistant {
     }
 
     /// What followed the latest earlier occurrence of the last three tokens, or else two.
-    private static func lookUp(_ tokens: [Int32], limit: Int) -> [Int32] {
+    private static func lookUp(_ tokens: UnsafeBufferPointer<Int32>, limit: Int) -> [Int32] {
         for size in [3, 2] where tokens.count > size {
             let pattern = tokens.suffix(size)
             for start in stride(from: tokens.count - size - 1, through: 0, by: -1)

@@ -28,17 +28,20 @@ public final class BatchRunner {
         _ additions: [(session: Session, tokens: [Int32])], cancellation: Cancellation = Cancellation()
     ) throws(CabochonError) {
         var seen: Set<ObjectIdentifier> = []
-        var pending: [(session: Session, rows: [Int32])] = []
+        var pending: [(session: Session, rows: UnsafeBufferPointer<Int32>)] = []
         for (session, tokens) in additions where !tokens.isEmpty {
             guard session.model === model, seen.insert(ObjectIdentifier(session)).inserted else {
                 throw CabochonError(.invalidArgument, "a batch has a session twice, or one of another model")
             }
-            pending.append((session, try session.rows(toAppend: tokens)))
+            let rows = try tokens.withUnsafeBufferPointer { (tokens) throws(CabochonError) in
+                try session.rows(toAppend: tokens)
+            }
+            pending.append((session, rows))
         }
         guard let residuals = try run(pending, cancellation: cancellation) else { return }
         let hidden = model.configuration.hiddenSize
         for (index, (session, tokens)) in additions.filter({ !$0.tokens.isEmpty }).enumerated() {
-            session.commit(tokens, residual: residuals.pointer + index * hidden)
+            session.commit(tokens.count, residual: residuals.pointer + index * hidden)
         }
     }
 
@@ -46,7 +49,7 @@ public final class BatchRunner {
     ///
     /// - Returns: the final residual stream of each session's last row, [sessions, hiddenSize].
     private func run(
-        _ pending: [(session: Session, rows: [Int32])], cancellation: Cancellation
+        _ pending: [(session: Session, rows: UnsafeBufferPointer<Int32>)], cancellation: Cancellation
     ) throws(CabochonError) -> Buffer<Float>? {
         let total = pending.reduce(0) { $0 + $1.rows.count }
         guard total > 0 else { return nil }

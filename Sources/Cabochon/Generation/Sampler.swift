@@ -26,22 +26,21 @@ struct Sampler {
     private let options: GenerationOptions
     private var random: SplitMix64
     private var counts: [Int32: Int] = [:]
-    private var history: [Int32]
     private var candidates: [Int32] = []  // ascending; room for all tokens
     private var weights: [Float] = []  // of the candidates, the most probable token's being 1
 
-    /// - Parameter prompt: the tokens before the answer.
-    init(options: GenerationOptions, seed: UInt64, prompt: [Int32]) {
+    init(options: GenerationOptions, seed: UInt64) {
         self.options = options
         random = SplitMix64(state: seed)
-        history = options.repetitionPenalty == 1 ? [] : prompt
     }
 
     /// Applies bias and penalties in place: `logits` is then what probabilities are of.
-    func adjust(_ logits: UnsafeMutableBufferPointer<Float>) {
+    ///
+    /// - Parameter sequence: all tokens so far.
+    func adjust(_ logits: UnsafeMutableBufferPointer<Float>, after sequence: UnsafeBufferPointer<Int32>) {
         for (token, bias) in options.logitBias { logits[Int(token)] += bias }
         if options.repetitionPenalty != 1 {
-            let looked = options.penaltyWindow == 0 ? history[...] : history.suffix(options.penaltyWindow)
+            let looked = options.penaltyWindow == 0 ? sequence[...] : sequence.suffix(options.penaltyWindow)
             for token in Set(looked) {
                 let logit = logits[Int(token)]
                 logits[Int(token)] = logit > 0 ? logit / options.repetitionPenalty : logit * options.repetitionPenalty
@@ -63,7 +62,6 @@ struct Sampler {
     /// Remembers a token of the answer.
     mutating func accept(_ token: Int32) {
         counts[token, default: 0] += 1
-        if options.repetitionPenalty != 1 { history.append(token) }
     }
 
     /// The token of the largest logit, the lowest id on ties; 0 where all are NaN.

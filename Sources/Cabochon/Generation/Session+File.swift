@@ -25,9 +25,7 @@ extension Session {
             cache.length,
         ] { try writer.write(UInt32(truncatingIfNeeded: number)) }
         try writer.write(model.fingerprint)
-        try tokens.withUnsafeBufferPointer { (tokens) throws(CabochonError) in
-            try writer.write(UnsafeRawBufferPointer(tokens))
-        }
+        try writer.write(UnsafeRawBufferPointer(sequence))
         try cache.forEachUsedRange { (bytes) throws(CabochonError) in try writer.write(UnsafeRawBufferPointer(bytes)) }
         try writer.write(writer.checksum)
         try file.publish()
@@ -72,14 +70,11 @@ extension Session {
                 .invalidFile, "\(path): \(length) tokens, \(cached) of them cached, do not fill the file")
         }
         let session = try model.makeSession(contextLength: numbers[5])
-        var tokens: [Int32] = []
-        for _ in 0..<length { tokens.append(try reader.read(Int32.self, "a token")) }
-        try tokens.withUnsafeBufferPointer { (tokens) throws(CabochonError) in try model.check(tokens) }
+        try session.adopt(try reader.take(4 * length, "the tokens"))
         session.cache.commit(length: cached)
         try session.cache.forEachUsedRange { (target) throws(CabochonError) in
             target.copyMemory(from: try reader.take(target.count, "keys and values"))
         }
-        session.adopt(tokens)
         return session
     }
 }

@@ -71,7 +71,7 @@ extension Session {
         try findLogits()
         try interventions.report(onFeatures)
         // Of an answer of two tokens nothing is guessed.
-        if options.maxTokens > 2 { try assistant?.read(tokens) }
+        if options.maxTokens > 2 { try assistant?.read(sequence) }
         let seed = options.seed ?? Self.drawSeed()
         var answer = Answer(session: self, options: options, seed: seed)
         answer.timings.promptTokens = prompt.count
@@ -118,7 +118,7 @@ private struct Answer {
     init(session: Session, options: GenerationOptions, seed: UInt64) {
         self.session = session
         self.options = options
-        sampler = Sampler(options: options, seed: seed, prompt: session.tokens)
+        sampler = Sampler(options: options, seed: seed)
         matcher = StopMatcher(options.stopStrings)
     }
 
@@ -126,7 +126,7 @@ private struct Answer {
     mutating func step(
         _ logits: UnsafeMutableBufferPointer<Float>, onToken: (GeneratedToken) -> Bool
     ) throws(CabochonError) -> Bool {
-        sampler.adjust(logits)
+        sampler.adjust(logits, after: session.sequence)
         let token = sampler.choose(logits)
         if !options.ignoresEndOfSequence, session.model.stopTokens.contains(token) {
             finishReason = .endOfSequence
@@ -173,7 +173,7 @@ private struct Answer {
         of assistant: Assistant, onToken: (GeneratedToken) -> Bool
     ) throws(CabochonError) -> Bool {
         let room = min(options.maxTokens - tokens.count, session.contextLength - session.length)
-        let guesses = try assistant.guess(after: session.tokens, limit: room - 1)
+        let guesses = try assistant.guess(after: session.sequence, limit: room - 1)
         guard !guesses.isEmpty else { return true }
         timings.guessedTokens += guesses.count
         let width = session.model.configuration.vocabularySize
@@ -184,7 +184,7 @@ private struct Answer {
                 UnsafeMutableBufferPointer(rebasing: logits.elements[row * width..<(row + 1) * width]), onToken: onToken
             )
             guard goesOn else { return false }
-            guard row < guesses.count, session.tokens.last == guesses[row] else { break }
+            guard row < guesses.count, session.sequence.last == guesses[row] else { break }
             timings.acceptedTokens += 1
             session.confirmGuess()
         }

@@ -15,8 +15,11 @@ public final class Session {
     public let cancellation: Cancellation
     /// Positions this session can hold.
     public let contextLength: Int
-    /// The sequence so far, oldest token first.
-    public private(set) var tokens: [Int32] = []
+    /// Tokens in the session.
+    public private(set) var length = 0
+    /// Room for `contextLength` token ids: the sequence, and behind it those that are computed and not yet part of
+    /// it. Reserved at once, as the cache is, so that no call needs memory for tokens.
+    private let memory: ReservedMemory
 
     /// Who reads or edits the activations of what is computed; set while an answer is generated.
     var visitors = SiteVisitors()
@@ -39,13 +42,20 @@ public final class Session {
         self.model = model
         self.contextLength = contextLength
         self.cancellation = cancellation
+        memory = try ReservedMemory(
+            byteCount: contextLength * MemoryLayout<Int32>.stride, for: "\(contextLength) token ids")
         cache = try KVCache(configuration: model.configuration, capacity: contextLength, type: model.options.kvType)
         execution = Execution(pool: model.engine.pool)
         lastResidual = try Buffer(count: model.configuration.hiddenSize, for: "the last position")
     }
 
-    /// Tokens in the session.
-    public var length: Int { tokens.count }
+    private var ids: UnsafeMutablePointer<Int32> { memory.pointer.assumingMemoryBound(to: Int32.self) }
+
+    /// The sequence so far, oldest token first. Valid until the session changes.
+    public var sequence: UnsafeBufferPointer<Int32> { UnsafeBufferPointer(start: ids, count: length) }
+
+    /// A copy of the sequence.
+    public var tokens: [Int32] { Array(sequence) }
 
     /// Appends tokens and computes their keys and values. All or nothing.
     ///
@@ -53,24 +63,24 @@ public final class Session {
     ///   numbers, `.cancelled`, `.outOfMemory`; the session is then as before.
     public func append(_ newTokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
         guard !newTokens.isEmpty else { return }
-        try check(newTokens)
-        try compute(tokens[cache.length...] + newTokens, finalRows: 1)
-        tokens.append(contentsOf: newTokens)
+        try compute(try rows(toAppend: newTokens), finalRows: 1)
+        length += newTokens.count
         cache.commit(length: length)
     }
 
     /// The tokens that must go through the layers for `newTokens` to be appended: those whose keys and
-    /// values are not in the cache yet, and then the new ones.
-    func rows(toAppend newTokens: [Int32]) throws(CabochonError) -> [Int32] {
-        try newTokens.withUnsafeBufferPointer { (tokens) throws(CabochonError) in try check(tokens) }
-        return tokens[cache.length...] + newTokens
+    /// values are not in the cache yet, and then the new ones. Valid until the session changes.
+    func rows(toAppend newTokens: UnsafeBufferPointer<Int32>) throws(CabochonError) -> UnsafeBufferPointer<Int32> {
+        try check(newTokens)
+        if let base = newTokens.baseAddress { (ids + length).update(from: base, count: newTokens.count) }
+        return UnsafeBufferPointer(start: ids + cache.length, count: length + newTokens.count - cache.length)
     }
 
-    /// Takes over tokens whose keys and values are in the cache by now.
+    /// Takes over the first `count` tokens of `rows(toAppend:)`, whose keys and values are in the cache by now.
     ///
     /// - Parameter residual: the final residual stream of the last one, [hiddenSize].
-    func commit(_ newTokens: [Int32], residual: UnsafePointer<Float>) {
-        tokens.append(contentsOf: newTokens)
+    func commit(_ count: Int, residual: UnsafePointer<Float>) {
+        length += count
         cache.commit(length: length)
         lastResidual.pointer.update(from: residual, count: lastResidual.count)
         residualLength = length
@@ -87,7 +97,7 @@ public final class Session {
         }
         if settledLength < length {
             cache.truncate(to: settledLength)
-            try compute(tokens[cache.length...], finalRows: 1)
+            try compute(UnsafeBufferPointer(rebasing: sequence[cache.length...]), finalRows: 1)
             cache.commit(length: length)
         }
         return UnsafePointer(lastResidual.pointer)
@@ -98,7 +108,8 @@ public final class Session {
         try withUnsafePointer(to: token) { (pointer) throws(CabochonError) in
             try check(UnsafeBufferPointer(start: pointer, count: 1))
         }
-        tokens.append(token)
+        ids[length] = token
+        length += 1
     }
 
     private func check(_ newTokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
@@ -112,23 +123,20 @@ public final class Session {
 
     /// Runs tokens that follow the cache's positions through the layers, in chunks, and leaves the final
     /// residual stream of the last `finalRows` of them in the workspace.
-    private func compute(_ rows: ArraySlice<Int32>, finalRows: Int) throws(CabochonError) {
-        let rows = Array(rows)
+    private func compute(_ rows: UnsafeBufferPointer<Int32>, finalRows: Int) throws(CabochonError) {
         let hidden = model.configuration.hiddenSize
-        try rows.withUnsafeBufferPointer { (rows) throws(CabochonError) in
-            for first in stride(from: 0, to: rows.count, by: ForwardPass.chunkSize) {
-                let chunk = UnsafeBufferPointer(rebasing: rows[first..<min(rows.count, first + ForwardPass.chunkSize)])
-                let isLast = first + chunk.count == rows.count
-                let pass = try forwardPass(rows: chunk.count)
-                try pass.run(
-                    Batch(tokens: chunk, cache: cache, firstPosition: cache.length + first), visitors: visitors,
-                    firstRow: first, finalRows: .some(isLast ? Array(chunk.count - finalRows..<chunk.count) : []),
-                    cancellation: cancellation)
-                guard isLast else { continue }
-                lastResidual.pointer.update(
-                    from: pass.workspace.residual.pointer + (finalRows - 1) * hidden, count: hidden)
-                residualLength = cache.length + rows.count
-            }
+        for first in stride(from: 0, to: rows.count, by: ForwardPass.chunkSize) {
+            let chunk = UnsafeBufferPointer(rebasing: rows[first..<min(rows.count, first + ForwardPass.chunkSize)])
+            let isLast = first + chunk.count == rows.count
+            let pass = try forwardPass(rows: chunk.count)
+            try pass.run(
+                Batch(tokens: chunk, cache: cache, firstPosition: cache.length + first), visitors: visitors,
+                firstRow: first, finalRows: .some(isLast ? Array(chunk.count - finalRows..<chunk.count) : []),
+                cancellation: cancellation)
+            guard isLast else { continue }
+            lastResidual.pointer.update(
+                from: pass.workspace.residual.pointer + (finalRows - 1) * hidden, count: hidden)
+            residualLength = cache.length + rows.count
         }
     }
 
@@ -180,15 +188,14 @@ public final class Session {
     ///
     /// - Parameter output: [guesses + 1, vocabularySize]
     func logits(afterLastAnd guesses: [Int32], into output: UnsafeMutableBufferPointer<Float>) throws(CabochonError) {
-        let known = tokens[cache.length...]
-        guard !known.isEmpty, known.count + guesses.count <= ForwardPass.chunkSize,
-            guesses.count <= contextLength - length, let base = output.baseAddress
-        else {
+        let rows = try guesses.withUnsafeBufferPointer { (guesses) throws(CabochonError) in
+            try self.rows(toAppend: guesses)
+        }
+        let count = guesses.count + 1
+        guard rows.count >= count, rows.count <= ForwardPass.chunkSize, let base = output.baseAddress else {
             throw CabochonError(.internal, "guesses after a token that has been computed, or too many")
         }
-        try guesses.withUnsafeBufferPointer { (guesses) throws(CabochonError) in try model.check(guesses) }
-        let count = guesses.count + 1
-        try compute(known + guesses, finalRows: count)
+        try compute(rows, finalRows: count)
         let pass = try forwardPass(rows: count)
         try pass.head(residual: UnsafePointer(pass.workspace.residual.pointer), rows: count, into: base)
         cache.commit(length: length)
@@ -207,7 +214,7 @@ public final class Session {
             throw CabochonError(.invalidArgument, "cannot truncate \(length) tokens to \(newLength)")
         }
         guard newLength < length else { return }
-        tokens.removeSubrange(newLength...)
+        length = newLength
         cache.truncate(to: newLength)
     }
 
@@ -238,19 +245,24 @@ public final class Session {
             throw CabochonError(
                 .contextExceeded, "\(end) tokens do not fit the session's context of \(contextLength)")
         }
-        let common = other.tokens.prefix(end)
-        try truncate(to: sharedPrefixLength(tokens, common))
+        let end = min(end, other.length)
+        try truncate(to: sharedPrefixLength(sequence, other.sequence.prefix(end)))
         cache.copyPositions(of: other.cache, to: end)
-        tokens = Array(common)
+        ids.update(from: other.ids, count: end)
+        length = end
         residualLength = 0
         guard end == other.residualLength else { return }
         lastResidual.pointer.update(from: other.lastResidual.pointer, count: lastResidual.count)
         residualLength = end
     }
 
-    /// Takes over tokens whose keys and values, as far as there are any, are in the cache already.
-    func adopt(_ tokens: [Int32]) {
-        self.tokens = tokens
+    /// Becomes a sequence whose keys and values, as far as there are any, are in the cache already.
+    ///
+    /// - Parameter bytes: at most `contextLength` Int32, at any alignment.
+    func adopt(_ bytes: UnsafeRawBufferPointer) throws(CabochonError) {
+        UnsafeMutableRawBufferPointer(start: ids, count: bytes.count).copyMemory(from: bytes)
+        length = bytes.count / MemoryLayout<Int32>.stride
+        try model.check(sequence)
     }
 }
 

@@ -72,7 +72,7 @@ public final class AnswerCheck {
 
     /// Takes back what `session` holds beyond the beginning of `text`, and returns what it lacks.
     private static func rest(of text: [Int32], in session: Session) throws(CabochonError) -> [Int32] {
-        try session.truncate(to: sharedPrefixLength(session.tokens, text))
+        try session.truncate(to: sharedPrefixLength(session.sequence, text))
         return Array(text[session.length...])
     }
 }

@@ -100,7 +100,7 @@ extension Guard {
         for plan in plans {
             let base = try model.makeSession(contextLength: max(plan.longest, 1))
             if let earlier {
-                try base.follow(earlier, to: sharedPrefixLength(earlier.tokens, plan.shared))
+                try base.follow(earlier, to: sharedPrefixLength(earlier.sequence, plan.shared))
             } else if Self.repeatedTokens(in: plans) >= Self.worthOnePass {
                 try runner.append([(base, Array(plan.shared))], cancellation: cancellation)
                 earlier = base

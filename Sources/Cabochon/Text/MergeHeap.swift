@@ -4,8 +4,8 @@
 // integers decides.
 
 /// Candidate merges, the best first: the highest score, then the leftmost.
-struct MergeHeap {
-    struct Candidate {
+struct MergeHeap: ~Copyable {
+    struct Candidate: BitwiseCopyable {
         /// Upper half: the score, turned so that better is smaller; lower half: the left symbol's offset.
         let key: UInt64
         private let sizeAndID: (Int32, Int32)
@@ -23,39 +23,38 @@ struct MergeHeap {
         var id: Int32 { sizeAndID.1 }
     }
 
-    private var candidates: [Candidate] = []
+    private var candidates = CheckedArray<Candidate>()
 
     @inline(__always)
-    mutating func push(_ candidate: Candidate) {
-        candidates.append(candidate)
-        candidates.withUnsafeMutableBufferPointer { heap in
-            var child = heap.count - 1
-            while child > 0 {
-                let parent = (child - 1) / 2
-                if heap[parent].key <= candidate.key { break }
-                heap[child] = heap[parent]
-                child = parent
-            }
-            heap[child] = candidate
+    mutating func push(_ candidate: Candidate) throws(CabochonError) {
+        try candidates.append(candidate, "merges of a text")
+        let heap = candidates.elements
+        var child = heap.count - 1
+        while child > 0 {
+            let parent = (child - 1) / 2
+            if heap[parent].key <= candidate.key { break }
+            heap[child] = heap[parent]
+            child = parent
         }
+        heap[child] = candidate
     }
 
     @inline(__always)
     mutating func popFirst() -> Candidate? {
-        guard let first = candidates.first, let last = candidates.popLast() else { return nil }
-        if candidates.isEmpty { return first }
-        candidates.withUnsafeMutableBufferPointer { heap in
-            var parent = 0
-            while true {
-                var child = 2 * parent + 1
-                if child >= heap.count { break }
-                if child + 1 < heap.count, heap[child + 1].key < heap[child].key { child += 1 }
-                if last.key <= heap[child].key { break }
-                heap[parent] = heap[child]
-                parent = child
-            }
-            heap[parent] = last
+        guard let first = candidates.elements.first, let last = candidates.elements.last else { return nil }
+        candidates.removeLast(1)
+        let heap = candidates.elements
+        if heap.isEmpty { return first }
+        var parent = 0
+        while true {
+            var child = 2 * parent + 1
+            if child >= heap.count { break }
+            if child + 1 < heap.count, heap[child + 1].key < heap[child].key { child += 1 }
+            if last.key <= heap[child].key { break }
+            heap[parent] = heap[child]
+            parent = child
         }
+        heap[parent] = last
         return first
     }
 }

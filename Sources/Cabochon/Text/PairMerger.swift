@@ -31,15 +31,15 @@ struct PairMerger: ~Copyable {
     }
 
     /// Appends an id that was not made by merging.
-    mutating func append(_ id: Int32, to ids: inout [Int32]) {
-        ids.append(id)
+    mutating func append(_ id: Int32, to ids: inout CheckedArray<Int32>) throws(CabochonError) {
+        try ids.append(id, "token ids")
         endsInUnknown = false
     }
 
     /// Appends the ids of the text in `range`: whole characters that no merge links to those around.
     ///
     /// - Throws: `.outOfMemory`.
-    mutating func appendIDs(of range: Range<Int>, to ids: inout [Int32]) throws(CabochonError) {
+    mutating func appendIDs(of range: Range<Int>, to ids: inout CheckedArray<Int32>) throws(CabochonError) {
         if range.isEmpty { return }
         let stretch = UnsafeRawBufferPointer(rebasing: text[range])
         if stretch.count > lengths.count {
@@ -49,11 +49,11 @@ struct PairMerger: ~Copyable {
             symbolIDs = try CheckedArray(zeroed: size, "text of \(size) bytes")
         }
         splitIntoCharacters(stretch)
-        mergeAll(stretch)
+        try mergeAll(stretch)
         var offset = 0
         while offset < stretch.count {
             let length = Int(lengths.elements[offset])
-            appendIDs(of: stretch, offset..<offset + length, id: symbolIDs.elements[offset], to: &ids)
+            try appendIDs(of: stretch, offset..<offset + length, id: symbolIDs.elements[offset], to: &ids)
             offset += length
         }
         if !unusedSplits.isEmpty { unusedSplits.removeAll() }
@@ -76,12 +76,12 @@ struct PairMerger: ~Copyable {
         }
     }
 
-    private mutating func mergeAll(_ stretch: UnsafeRawBufferPointer) {
+    private mutating func mergeAll(_ stretch: UnsafeRawBufferPointer) throws(CabochonError) {
         var left = 0
         while left < stretch.count {
             let right = left + Int(lengths.elements[left])
             if right == stretch.count { break }
-            consider(stretch, left..<right, Int(lengths.elements[right]))
+            try consider(stretch, left..<right, Int(lengths.elements[right]))
             left = right
         }
         while let candidate = heap.popFirst() {
@@ -95,10 +95,10 @@ struct PairMerger: ~Copyable {
             lengths.elements[right] = 0
             setSymbol(at: left, length: candidate.size, id: candidate.id)
             if left > 0 {
-                consider(stretch, Int(starts.elements[left - 1])..<left, candidate.size)
+                try consider(stretch, Int(starts.elements[left - 1])..<left, candidate.size)
             }
             let end = left + candidate.size
-            if end < stretch.count { consider(stretch, left..<end, Int(lengths.elements[end])) }
+            if end < stretch.count { try consider(stretch, left..<end, Int(lengths.elements[end])) }
         }
     }
 
@@ -111,35 +111,37 @@ struct PairMerger: ~Copyable {
 
     /// Makes the symbol in `left` and the one of `rightLength` bytes after it a candidate, if they make a piece.
     @inline(__always)
-    private mutating func consider(_ stretch: UnsafeRawBufferPointer, _ left: Range<Int>, _ rightLength: Int) {
+    private mutating func consider(
+        _ stretch: UnsafeRawBufferPointer, _ left: Range<Int>, _ rightLength: Int
+    ) throws(CabochonError) {
         let size = left.count + rightLength
         guard size <= Vocabulary.pieceLimit else { return }
         let bytes = UnsafeRawBufferPointer(rebasing: stretch[left.lowerBound..<left.lowerBound + size])
         // A piece without a rank in tokenizer.json has the score -infinity and is no merge.
         guard let id = index.findMergeable(bytes), index.score(id) > -.infinity else { return }
         if index.kind(id) == .unused { unusedSplits[id] = left.count }
-        heap.push(MergeHeap.Candidate(score: index.score(id), left: left.lowerBound, size: size, id: id))
+        try heap.push(MergeHeap.Candidate(score: index.score(id), left: left.lowerBound, size: size, id: id))
     }
 
     /// Appends the ids of one symbol: its own, those of the parts of an unused piece, those of its
     /// bytes, or the unknown piece's.
     private mutating func appendIDs(
-        of stretch: UnsafeRawBufferPointer, _ range: Range<Int>, id: Int32, to ids: inout [Int32]
-    ) {
+        of stretch: UnsafeRawBufferPointer, _ range: Range<Int>, id: Int32, to ids: inout CheckedArray<Int32>
+    ) throws(CabochonError) {
         guard id >= 0, index.kind(id) == .unused else {
-            appendWhole(stretch, range, id: id, to: &ids)
+            try appendWhole(stretch, range, id: id, to: &ids)
             return
         }
         // Depth first, left part first; each part is shorter, so this ends.
         var pending = [(range, id)]
         while let (range, id) = pending.popLast() {
             guard id >= 0, index.kind(id) == .unused else {
-                appendWhole(stretch, range, id: id, to: &ids)
+                try appendWhole(stretch, range, id: id, to: &ids)
                 continue
             }
             guard let leftLength = unusedSplits[id], leftLength < range.count else {
                 // An unused piece that no merge has made is as good as none.
-                appendWhole(stretch, range, id: -1, to: &ids)
+                try appendWhole(stretch, range, id: -1, to: &ids)
                 continue
             }
             let middle = range.lowerBound + leftLength
@@ -151,27 +153,29 @@ struct PairMerger: ~Copyable {
     }
 
     private mutating func appendWhole(
-        _ stretch: UnsafeRawBufferPointer, _ range: Range<Int>, id: Int32, to ids: inout [Int32]
-    ) {
+        _ stretch: UnsafeRawBufferPointer, _ range: Range<Int>, id: Int32, to ids: inout CheckedArray<Int32>
+    ) throws(CabochonError) {
         if id >= 0 {
-            append(id, to: &ids)
+            try append(id, to: &ids)
         } else {
-            appendFallback(UnsafeRawBufferPointer(rebasing: stretch[range]), to: &ids)
+            try appendFallback(UnsafeRawBufferPointer(rebasing: stretch[range]), to: &ids)
         }
     }
 
-    private mutating func appendFallback(_ character: UnsafeRawBufferPointer, to ids: inout [Int32]) {
+    private mutating func appendFallback(
+        _ character: UnsafeRawBufferPointer, to ids: inout CheckedArray<Int32>
+    ) throws(CabochonError) {
         let byteIDs = vocabulary.byteIDs
         if byteIDs.isEmpty {
             // SentencePiece gives one unknown piece for a run of unknown characters.
-            if !endsInUnknown, let unknown = vocabulary.special.unknown { ids.append(unknown) }
+            if !endsInUnknown, let unknown = vocabulary.special.unknown { try ids.append(unknown, "token ids") }
             endsInUnknown = true
         } else if character.count == 1, character[0] == 0x20 {
             // A vocabulary without "▁": its bytes are those of the escape, which the file would hold.
             let (first, second, third) = SpaceEscape.bytes
-            for byte in [first, second, third] { append(byteIDs[Int(byte)], to: &ids) }
+            for byte in [first, second, third] { try append(byteIDs[Int(byte)], to: &ids) }
         } else {
-            for byte in character { append(byteIDs[Int(byte)], to: &ids) }
+            for byte in character { try append(byteIDs[Int(byte)], to: &ids) }
         }
     }
 }

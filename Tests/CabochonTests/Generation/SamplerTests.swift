@@ -98,7 +98,7 @@ import Testing
         expected = expected.filter { $0.weight >= Double(kept.minP) * largest }
         let total = expected.reduce(0) { $0 + $1.weight }
 
-        var sampler = Sampler(options: options, seed: 11, prompt: [])
+        var sampler = Sampler(options: options, seed: 11)
         var counts: [Int: Int] = [:]
         let draws = 20_000
         for _ in 0..<draws {

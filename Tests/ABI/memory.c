@@ -1,0 +1,82 @@
+/* memory.c - what becomes of a call that is refused memory: OUT_OF_MEMORY, with everything as before. Its
+ * sizes are the caller's, and so large that only they can be what there is no room for.
+ * Usage: memory [MODEL] */
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "client.h"
+
+/* Address space from here on: what the process has, and so much more. */
+static void leave_room(size_t bytes) {
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    CHECK(statm && fscanf(statm, "%lu", &pages) == 1, "no /proc");
+    if (statm) fclose(statm);
+    struct rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = pages * 4096 + bytes;
+    setrlimit(RLIMIT_AS, &limit);
+}
+
+static void leave_all_room(void) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_AS, &limit);
+}
+
+/* Cancelled beforehand, so that nobody has to wait for what does find memory. */
+static void many_tokens(void) {
+    enum { MANY = 12000000 };
+    cabochon_session_options options;
+    cabochon_session_options_init(&options, sizeof options);
+    options.context_length = 1 << 24;
+    cabochon_session *session = NULL;
+    CHECK(cabochon_session_create(model, &options, &session, NULL) == CABOCHON_OK, "a session");
+    int32_t few[] = {2, 5, 7}, *many = malloc(MANY * sizeof *many);
+    for (size_t i = 0; i < MANY; i++) many[i] = 5;
+    CHECK(cabochon_session_append(session, few, 3, NULL) == CABOCHON_OK, "append");
+    cabochon_generation_options answer = greedy(2);
+    answer.repetition_penalty = 2;
+    answer.penalty_window = CABOCHON_PENALTY_WINDOW_ALL;
+    for (int i = 0; i < 2; i++) {
+        cabochon_session_cancel(session);
+        leave_room(20 << 20);
+        cabochon_status status = i == 0
+                                     ? cabochon_session_append(session, many, MANY, NULL)
+                                     : cabochon_session_generate(session, many, MANY, &answer, NULL, NULL, NULL, NULL);
+        leave_all_room();
+        CHECK(status == CABOCHON_ERROR_CANCELLED || status == CABOCHON_ERROR_OUT_OF_MEMORY, "%d", (int)status);
+        CHECK(cabochon_session_length(session) == 3, "%zu", cabochon_session_length(session));
+        if (status == CABOCHON_ERROR_OUT_OF_MEMORY)
+            FAILS(CABOCHON_ERROR_CANCELLED, cabochon_session_append(session, few, 1, &error));
+    }
+    CHECK(cabochon_session_append(session, few, 3, NULL) == CABOCHON_OK, "the session goes on");
+    free(many);
+    cabochon_session_free(session);
+}
+
+static void long_texts(void) {
+    enum { LONG = 60000000 };
+    char *text = malloc(LONG);
+    size_t count = 0;
+    /* Words, which are merged one by one; a single one, whose merges stand together; and one token a byte. */
+    for (int kind = 0; kind < 3; kind++) {
+        for (size_t i = 0; i < LONG; i++) text[i] = kind == 0 ? "the moon "[i % 9] : kind == 1 ? 'a' : 1;
+        leave_room(30 << 20);
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY, cabochon_model_tokenize(model, text, LONG, 0, NULL, &count, &error));
+        leave_room(100 << 20);
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY, cabochon_model_tokenize(model, text, LONG, 0, NULL, &count, &error));
+        leave_all_room();
+    }
+    CHECK(cabochon_model_tokenize(model, text, 100, 0, NULL, &count, NULL) == CABOCHON_OK && count > 0, "it goes on");
+    free(text);
+}
+
+int main(int argc, char **argv) {
+    if (!open_model(argc > 1 ? argv[1] : MODEL)) return 1;
+    many_tokens();
+    long_texts();
+    close_model();
+    return finish();
+}
