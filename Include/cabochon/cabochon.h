@@ -695,7 +695,8 @@ cabochon_status cabochon_session_fork(cabochon_session *session, cabochon_sessio
  * Returns INVALID_UTF8, IO, also for a pipe or a device. */
 cabochon_status cabochon_session_save(cabochon_session *session, const char *path, cabochon_error **error);
 
-/* Creates a session from such a file, for the same checkpoint.
+/* Creates a session from such a file, for the same checkpoint: a fine-tune or another quantisation of it
+ * is another.
  * Returns INVALID_UTF8, IO, INVALID_FILE, INVALID_ARGUMENT for a session of another checkpoint or
  * kv_type, FORKED. */
 cabochon_status cabochon_session_restore(const cabochon_model *model, const char *path, cabochon_session **out_session,

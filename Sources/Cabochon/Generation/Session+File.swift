@@ -1,13 +1,14 @@
 // Session+File.swift - a session saved to a file and restored from it.
 //
-// Layout, little-endian: the eight bytes "cabochS1"; eight UInt32: layers, KV heads, head size, KV
+// Layout, little-endian: the eight bytes "cabochS2"; eight UInt32: layers, KV heads, head size, KV
 // type, vocabulary size, context length, token count, cached positions; a fingerprint of the
-// model's configuration (UInt64); the tokens (Int32); per layer keys then values, per KV head, the
-// cached positions' rows; FNV-1a over all before it (UInt64). The file has its
-// name when it is whole, so that a crash never leaves half of one.
+// checkpoint (UInt64); the tokens (Int32); per layer keys then values, per KV head, the cached
+// positions' rows; FNV-1a over all before it (UInt64). The file has its name when it is whole, so
+// that a crash never leaves half of one.
 
 extension Session {
-    private static let magic: [UInt8] = Array("cabochS1".utf8)
+    /// Ends with the version of the layout. Version 1's fingerprint knew no matrix.
+    private static let magic: [UInt8] = Array("cabochS2".utf8)
 
     /// Saves tokens and KV cache.
     ///
@@ -24,7 +25,7 @@ extension Session {
             c.layerCount, c.kvHeadCount, c.headSize, Int(cache.type.rawValue), c.vocabularySize, contextLength, length,
             cache.length,
         ] { try writer.write(UInt32(truncatingIfNeeded: number)) }
-        try writer.write(model.fingerprint)
+        try writer.write(try model.fingerprint())
         try writer.write(UnsafeRawBufferPointer(sequence))
         try cache.forEachUsedRange { (bytes) throws(CabochonError) in try writer.write(UnsafeRawBufferPointer(bytes)) }
         try writer.write(writer.checksum)
@@ -45,8 +46,13 @@ extension Session {
         _ bytes: UnsafeRawBufferPointer, path: String, model: Model
     ) throws(CabochonError) -> Session {
         var reader = ByteReader(bytes, name: path)
-        guard bytes.count > magic.count + 8, try reader.take(magic.count, "the magic").elementsEqual(magic) else {
+        let name = magic.dropLast()
+        guard bytes.count > magic.count + 8, try reader.take(name.count, "the magic").elementsEqual(name) else {
             throw CabochonError(.invalidFile, "\(path): not a saved session")
+        }
+        guard try reader.read(UInt8.self, "the version") == magic.last else {
+            throw CabochonError(
+                .invalidFile, "\(path): a saved session in another version of the format: make the session anew")
         }
         var stored = Checksum()
         stored.add(UnsafeRawBufferPointer(rebasing: bytes.dropLast(8)))
@@ -58,7 +64,7 @@ extension Session {
         var numbers: [Int] = []
         for _ in 0..<8 { numbers.append(Int(try reader.read(UInt32.self, "the shape"))) }
         let fingerprint = try reader.read(UInt64.self, "the fingerprint")
-        guard Array(numbers.prefix(5)) == shape, fingerprint == model.fingerprint else {
+        guard Array(numbers.prefix(5)) == shape, fingerprint == (try model.fingerprint()) else {
             throw CabochonError(.invalidArgument, "\(path): saved with another model or KV type than \(model.path)")
         }
         let (length, cached) = (numbers[6], numbers[7])
@@ -110,15 +116,26 @@ private struct ChecksumWriter {
 }
 
 extension Model {
-    /// Tells models of the same shape apart: a hash of the path-independent parts that KV depends on.
-    var fingerprint: UInt64 {
+    /// Tells checkpoints apart, fine-tunes and quantisations of one another too: a hash of sizes, of the first
+    /// norm's gains, and of every matrix's type and its first and last row.
+    ///
+    /// - Throws: `.io` for a file that has become shorter since.
+    func fingerprint() throws(CabochonError) -> UInt64 {
         var sum = Checksum()
         let c = configuration
         for number in [c.hiddenSize, c.feedForwardSize, c.headCount, c.slidingWindow, tokenizer.vocabulary.count] {
             withUnsafeBytes(of: UInt64(number)) { sum.add($0) }
         }
-        // The first norm gains differ between any two trainings.
-        if let gains = weights?.layers.first?.attentionNorm { sum.add(UnsafeRawBufferPointer(gains.elements)) }
+        guard let weights else { return sum.value }
+        if let gains = weights.layers.first?.attentionNorm { sum.add(UnsafeRawBufferPointer(gains.elements)) }
+        for matrix in [weights.embedding] + weights.layers.flatMap(\.matrices) {
+            withUnsafeBytes(of: matrix.type.rawValue) { sum.add($0) }
+            let row = try Buffer<UInt8>(count: matrix.bytesPerRow, for: "a row of \(matrix.name)")
+            for index in [0, matrix.rows - 1] {
+                try matrix.copyRow(index, into: row.pointer)
+                sum.add(UnsafeRawBufferPointer(row.elements))
+            }
+        }
         return sum.value
     }
 }

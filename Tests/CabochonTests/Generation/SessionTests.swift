@@ -111,6 +111,49 @@ import Testing
         try expectError(.invalidArgument, "KV type") { _ = try Session.restore(from: path, model: halfPrecision) }
     }
 
+    @Test("A session is refused by a checkpoint that differs in one matrix, and by another quantisation")
+    func otherCheckpoints() throws {
+        let folder = try TemporaryFolder()
+        func path(_ name: String) -> String { folder.url.appending(path: name).path(percentEncoded: false) }
+        let fixture = "gemma2-tiny/gemma2-tiny-f32.gguf"
+        let original = try ParityTests.model(fixture)
+        let session = try original.makeSession()
+        try session.append(ids)
+        try session.save(to: path("session"))
+        _ = try Session.restore(from: path("session"), model: try ParityTests.model(fixture))
+        var tuned = try GGUFCopy(fixture)
+        let last = original.configuration.layerCount - 1
+        tuned.change("blk.\(last).ffn_down.weight") { $0.content[$0.content.count - 2] ^= 1 }
+        try Data(tuned.build()).write(to: folder.url.appending(path: "tuned.gguf"))
+        var halved = try GGUFCopy(fixture)
+        halved.change("blk.0.attn_q.weight") { tensor in
+            let numbers = tensor.content.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+            tensor.type = 1
+            tensor.content = numbers.flatMap { GGUFBuilder.bytes(Float16($0).bitPattern) }
+        }
+        try Data(halved.build()).write(to: folder.url.appending(path: "halved.gguf"))
+        var options = Model.Options()
+        options.kvType = .f32
+        for other in ["tuned.gguf", "halved.gguf"] {
+            let model = try Model(path: path(other), engine: original.engine, options: options)
+            try expectError(.invalidArgument, "another model") {
+                _ = try Session.restore(from: path("session"), model: model)
+            }
+        }
+    }
+
+    @Test("A session in the format of an earlier version is refused as such")
+    func earlierFormat() throws {
+        let folder = try TemporaryFolder()
+        let url = folder.url.appending(path: "session")
+        let path = url.path(percentEncoded: false)
+        try session(ids.prefix(9)).save(to: path)
+        var file = try Data(contentsOf: url)
+        file.replaceSubrange(0..<8, with: Data("cabochS1".utf8))
+        try file.write(to: url)
+        try expectError(.invalidFile, path, "another version") { _ = try Session.restore(from: path, model: model) }
+    }
+
     @Test("More tokens than the context holds are refused with both numbers, and nothing changes")
     func fullContext() throws {
         let session = try model.makeSession(contextLength: 16)
