@@ -3,6 +3,7 @@
  * Usage: memory [MODEL] */
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "client.h"
 
@@ -73,10 +74,29 @@ static void long_texts(void) {
     free(text);
 }
 
+static void large_file(void) {
+    char path[] = "/tmp/cabochon-memory-XXXXXX.gguf";
+    int descriptor = mkstemps(path, 5);
+    CHECK(descriptor >= 0 && ftruncate(descriptor, 1 << 30) == 0, "a file of 1 GB, none of it on the disk");
+    close(descriptor);
+    cabochon_model_options options;
+    cabochon_model *large = NULL;
+    cabochon_model_options_init(&options, sizeof options);
+    for (int copied = 0; copied < 2; copied++) {
+        options.flags = copied ? CABOCHON_LOAD_COPY : 0;
+        leave_room(100 << 20);
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY, cabochon_model_load(engine, path, &options, &large, &error));
+        leave_all_room();
+    }
+    FAILS(CABOCHON_ERROR_INVALID_FILE, cabochon_model_load(engine, path, NULL, &large, &error));
+    unlink(path);
+}
+
 int main(int argc, char **argv) {
     if (!open_model(argc > 1 ? argv[1] : MODEL)) return 1;
     many_tokens();
     long_texts();
+    large_file();
     close_model();
     return finish();
 }

@@ -24,7 +24,7 @@ public final class MappedFile: @unchecked Sendable {
     /// Maps the regular file at `path`.
     ///
     /// - Parameter copies: whether to read it into memory of the process's own instead.
-    /// - Throws: `.io` with the path and the system's words, `.outOfMemory` for a copy.
+    /// - Throws: `.io` with the path and the system's words, `.outOfMemory`.
     public convenience init(path: String, copies: Bool = false) throws(CabochonError) {
         guard !path.utf8.contains(0) else {
             throw CabochonError(.invalidArgument, "a path may not contain a zero byte")

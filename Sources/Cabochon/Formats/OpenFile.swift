@@ -18,7 +18,7 @@ final class OpenFile: Sendable {
 
     /// Opens a file for reading.
     ///
-    /// - Throws: `.io` with the system's words.
+    /// - Throws: `.io` with the system's words, `.outOfMemory`.
     init(path: String) throws(CabochonError) {
         self.path = path
         target = path
@@ -132,6 +132,7 @@ final class OpenFile: Sendable {
 
     private static func failure(_ status: Int32, _ what: String) -> CabochonError {
         let words = strerror(status).map { String(cString: $0) } ?? "error \(status)"
-        return CabochonError(.io, "\(what): \(status == EINVAL ? "not a regular file" : words)")
+        return CabochonError(
+            status == ENOMEM ? .outOfMemory : .io, "\(what): \(status == EINVAL ? "not a regular file" : words)")
     }
 }
