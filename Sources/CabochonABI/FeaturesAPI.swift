@@ -3,7 +3,7 @@
 import CCabochon
 import Cabochon
 
-extension cabochon_interventions: SizedStruct {}
+extension cabochon_interventions: SizedStruct { static let firstSize = 56 }
 
 final class FeaturesHandle: HandleObject {
     static let magic: UInt32 = 0xca60_0021

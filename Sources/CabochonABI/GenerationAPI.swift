@@ -154,11 +154,7 @@ public func cabochon_generation_get_summary(
     boundary(error) { () throws(CabochonError) in
         let answer = try CabochonABI.generation(generation)
         let result = answer.result
-        guard let out_summary else { throw CabochonError(.invalidArgument, "out_summary is NULL") }
-        let size = out_summary.pointee.struct_size
-        try checkSize(size, of: cabochon_generation_summary.self, "out_summary")
         var summary = cabochon_generation_summary()
-        summary.struct_size = size
         summary.finish_reason = UInt32(bitPattern: result.finishReason.rawValue)
         summary.prompt_tokens = UInt32(clamping: result.timings.promptTokens)
         summary.stop_token = result.stopToken ?? -1
@@ -169,7 +165,7 @@ public func cabochon_generation_get_summary(
         summary.guessed_tokens = UInt32(clamping: result.timings.guessedTokens)
         summary.accepted_tokens = UInt32(clamping: result.timings.acceptedTokens)
         summary.guard_nanoseconds = nanoseconds(answer.guardSeconds)
-        out_summary.pointee = summary
+        try fill(out_summary, with: summary, "out_summary")
     }
 }
 

@@ -3,7 +3,7 @@
 import CCabochon
 import Cabochon
 
-extension cabochon_guard_options: SizedStruct {}
+extension cabochon_guard_options: SizedStruct { static let firstSize = 56 }
 
 final class GuardHandle: HandleObject {
     static let magic: UInt32 = 0xca60_0010

@@ -3,7 +3,7 @@
 import CCabochon
 import Cabochon
 
-extension cabochon_guarding_options: SizedStruct {}
+extension cabochon_guarding_options: SizedStruct { static let firstSize = 64 }
 
 @c @implementation
 public func cabochon_guarding_options_init(_ options: UnsafeMutablePointer<cabochon_guarding_options>?, _ size: Int) {

@@ -11,25 +11,28 @@ import Cabochon
 protocol SizedStruct {
     init()
     var struct_size: Int { get set }
+    /// Its size in the version that it came with. No caller's is smaller, however it has grown since.
+    static var firstSize: Int { get }
 }
 
-extension cabochon_engine_options: SizedStruct {}
-extension cabochon_model_options: SizedStruct {}
-extension cabochon_session_options: SizedStruct {}
-extension cabochon_generation_options: SizedStruct {}
-extension cabochon_generation_summary: SizedStruct {}
+extension cabochon_engine_options: SizedStruct { static let firstSize = 48 }
+extension cabochon_model_options: SizedStruct { static let firstSize = 32 }
+extension cabochon_session_options: SizedStruct { static let firstSize = 16 }
+extension cabochon_generation_options: SizedStruct { static let firstSize = 120 }
+extension cabochon_generation_summary: SizedStruct { static let firstSize = 64 }
 
 /// No version's struct is longer; more is an uninitialised struct_size.
 private let largestStruct = 1 << 12
 
 /// The bytes that a struct_size may announce.
-func checkSize<Struct: SizedStruct>(_ size: Int, of type: Struct.Type, _ name: StaticString) throws(CabochonError) {
-    let smallest = MemoryLayout<Struct>.size
-    guard (smallest...largestStruct).contains(size) else {
+private func checkSize<Struct: SizedStruct>(_ size: Int, of type: Struct.Type, _ name: StaticString)
+    throws(CabochonError)
+{
+    guard size >= Struct.firstSize, size <= largestStruct else {
         throw CabochonError(
             .invalidArgument,
-            "\(name).struct_size is \(UInt(bitPattern: size)), the struct of 1.0 has \(smallest) bytes: was it initialised?"
-        )
+            "\(name).struct_size is \(UInt(bitPattern: size)), the first such struct had \(Struct.firstSize) bytes: "
+                + "was it initialised?")
     }
 }
 
@@ -38,14 +41,36 @@ func options<Struct: SizedStruct>(_ pointer: UnsafePointer<Struct>?, _ name: Sta
     -> Struct
 {
     guard let pointer else { return Struct() }
-    let size = pointer.pointee.struct_size
+    let size = structSize(pointer)
     try checkSize(size, of: Struct.self, name)
-    let known = MemoryLayout<Struct>.size
+    let known = min(size, MemoryLayout<Struct>.size)
     let bytes = UnsafeRawBufferPointer(start: pointer, count: size)
     guard bytes[known...].allSatisfy({ $0 == 0 }) else {
         throw CabochonError(.unsupportedOption, "\(name) sets an option that version \(versionText) does not know")
     }
-    return pointer.pointee
+    var given = Struct()
+    withUnsafeMutableBytes(of: &given) { $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[..<known])) }
+    return given
+}
+
+/// Fills a caller's struct, as far as it reaches.
+func fill<Struct: SizedStruct>(
+    _ pointer: UnsafeMutablePointer<Struct>?, with values: Struct, _ name: StaticString
+) throws(CabochonError) {
+    guard let pointer else { throw CabochonError(.invalidArgument, "\(name) is NULL") }
+    let size = structSize(pointer)
+    try checkSize(size, of: Struct.self, name)
+    var values = values
+    values.struct_size = size
+    withUnsafeBytes(of: &values) {
+        UnsafeMutableRawPointer(pointer).copyMemory(
+            from: $0.baseAddress.unsafelyUnwrapped, byteCount: min(size, $0.count))
+    }
+}
+
+/// What a caller's struct says of its size, read without the rest, which may not be there.
+private func structSize<Struct: SizedStruct>(_ pointer: UnsafePointer<Struct>) -> Int {
+    UnsafeRawPointer(pointer).load(as: Int.self)
 }
 
 /// Writes struct_size and zeroes the rest, of however long a struct the caller knows.

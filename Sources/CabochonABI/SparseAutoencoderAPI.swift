@@ -3,7 +3,7 @@
 import CCabochon
 import Cabochon
 
-extension cabochon_sae_options: SizedStruct {}
+extension cabochon_sae_options: SizedStruct { static let firstSize = 40 }
 
 final class SparseAutoencoderHandle: HandleObject {
     static let magic: UInt32 = 0xca60_0020
