@@ -29,7 +29,7 @@ public enum ErrorCode: Int32, Sendable {
     case invalidUTF8 = -11
     /// An option that this version of the library does not know.
     case unsupportedOption = -12
-    /// A process that forked after the engine started its threads.
+    /// An engine of the process that this one was forked from. Only the C ABI looks for it.
     case forked = -13
     /// A defect of Cabochon's own.
     case `internal` = -14
