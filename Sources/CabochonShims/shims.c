@@ -3,7 +3,6 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -12,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,47 +33,6 @@ void *cabochon_shim_reserve_pages(size_t bytes, int wants_huge_pages) {
 
 void cabochon_shim_release_pages(void *memory, size_t bytes) {
     if (memory != NULL) munmap(memory, bytes ? bytes : 1);
-}
-
-/* Opens a regular file and tells its size. Returns 0, or errno and no descriptor. */
-static int open_regular(const char *path, int *out_descriptor, size_t *out_size) {
-    /* O_NONBLOCK: opening a pipe that nobody writes must not hang. */
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) return errno;
-    struct stat information;
-    int status = 0;
-    if (fstat(descriptor, &information) != 0) status = errno;
-    else if (S_ISDIR(information.st_mode)) status = EISDIR;
-    else if (!S_ISREG(information.st_mode)) status = EINVAL;
-    if (status != 0) {
-        close(descriptor);
-        return status;
-    }
-    *out_descriptor = descriptor;
-    *out_size = (size_t)information.st_size;
-    return 0;
-}
-
-int cabochon_shim_read_file(const char *path, const void **out_data, size_t *out_size) {
-    *out_data = NULL;
-    *out_size = 0;
-    int descriptor;
-    size_t size, done = 0;
-    int status = open_regular(path, &descriptor, &size);
-    if (status != 0) return status;
-    *out_size = size;
-    char *data = cabochon_shim_allocate(size);
-    if (data == NULL) status = ENOMEM;
-    while (status == 0 && done < size) {
-        ssize_t count = read(descriptor, data + done, size - done);
-        if (count > 0) done += (size_t)count;
-        else if (count == 0) status = EIO;
-        else if (errno != EINTR) status = errno;
-    }
-    close(descriptor);
-    if (status != 0) cabochon_shim_free(data);
-    else *out_data = data;
-    return status;
 }
 
 void cabochon_shim_unmap_file(const void *data, size_t size) {

@@ -5,7 +5,6 @@
 // points into it and must keep it alive.
 
 import CabochonShims
-import Glibc
 
 /// A file mapped read-only for as long as this object lives.
 ///
@@ -18,8 +17,9 @@ public final class MappedFile: @unchecked Sendable {
     /// The whole file. Empty, with no base address, for an empty file. Valid while this object lives;
     /// see `withBytes`.
     public let bytes: UnsafeRawBufferPointer
-    /// What is mapped; nil for a copy.
+    /// What is mapped, or else what holds the copy.
     private let source: OpenFile?
+    private let copy: Buffer<UInt8>?
 
     /// Maps the regular file at `path`.
     ///
@@ -29,36 +29,29 @@ public final class MappedFile: @unchecked Sendable {
         guard !path.utf8.contains(0) else {
             throw CabochonError(.invalidArgument, "a path may not contain a zero byte")
         }
-        if copies { try self.init(copyOf: path) } else { try self.init(try OpenFile(path: path)) }
+        let file = try OpenFile(path: path)
+        if copies { try self.init(copyOf: file) } else { try self.init(file) }
     }
 
     /// Maps an open file, which stays open with this object.
     init(_ file: OpenFile) throws(CabochonError) {
         path = file.path
         source = file
+        copy = nil
         bytes = try file.mapBytes()
     }
 
-    private init(copyOf path: String) throws(CabochonError) {
-        var data: UnsafeRawPointer?
-        var size = 0
-        let status = cabochon_shim_read_file(path, &data, &size)
-        guard status != ENOMEM else { throw CabochonError(.outOfMemory, "\(path): no memory for its \(size) bytes") }
-        guard status == 0 else {
-            let words = strerror(status).map { String(cString: $0) } ?? "error \(status)"
-            throw CabochonError(.io, "cannot open \(path): \(status == EINVAL ? "not a regular file" : words)")
-        }
-        self.path = path
+    private init(copyOf file: OpenFile) throws(CabochonError) {
+        let copy = try Buffer<UInt8>(count: Int(file.identity.size), for: file.path)
+        try file.read(into: UnsafeMutableRawBufferPointer(copy.elements), at: 0)
+        path = file.path
         source = nil
-        bytes = UnsafeRawBufferPointer(start: data, count: size)
+        self.copy = copy
+        bytes = UnsafeRawBufferPointer(copy.elements)
     }
 
     deinit {
-        if source == nil {
-            cabochon_shim_free(UnsafeMutableRawPointer(mutating: bytes.baseAddress))
-        } else {
-            cabochon_shim_unmap_file(bytes.baseAddress, bytes.count)
-        }
+        if source != nil { cabochon_shim_unmap_file(bytes.baseAddress, bytes.count) }
     }
 
     /// Copies a part of the file without its pages counting as this process's memory: for little that is

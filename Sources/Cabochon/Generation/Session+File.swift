@@ -54,7 +54,7 @@ extension Session {
             throw CabochonError(
                 .invalidFile, "\(path): a saved session in another version of the format: make the session anew")
         }
-        var stored = Checksum()
+        var stored = FNV1a()
         stored.add(UnsafeRawBufferPointer(rebasing: bytes.dropLast(8)))
         guard bytes.loadUnaligned(fromByteOffset: bytes.count - 8, as: UInt64.self) == stored.value else {
             throw CabochonError(.invalidFile, "\(path): the saved session is damaged (its checksum differs)")
@@ -85,19 +85,10 @@ extension Session {
     }
 }
 
-/// FNV-1a, 64 bits: finds damage, not forgery.
-private struct Checksum {
-    private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
-
-    mutating func add(_ bytes: UnsafeRawBufferPointer) {
-        for byte in bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    }
-}
-
 private struct ChecksumWriter {
     private let file: OpenFile
     private var offset = 0
-    private var sum = Checksum()
+    private var sum = FNV1a()
 
     init(file: OpenFile) { self.file = file }
 
@@ -121,7 +112,7 @@ extension Model {
     ///
     /// - Throws: `.io` for a file that has become shorter since.
     func fingerprint() throws(CabochonError) -> UInt64 {
-        var sum = Checksum()
+        var sum = FNV1a()
         let c = configuration
         for number in [c.hiddenSize, c.feedForwardSize, c.headCount, c.slidingWindow, tokenizer.vocabulary.count] {
             withUnsafeBytes(of: UInt64(number)) { sum.add($0) }

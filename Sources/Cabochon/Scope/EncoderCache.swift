@@ -45,10 +45,10 @@ struct EncoderCache {
             resolved = String(cString: real)
             free(real)
         }
-        let hash = (resolved.utf8 + [isCentered ? 1 : 0]).reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
-            ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3
-        }
-        let digits = String(hash, radix: 16)
+        var hash = FNV1a()
+        hash.add(resolved.utf8)
+        hash.add(CollectionOfOne(isCentered ? 1 : 0))
+        let digits = String(hash.value, radix: 16)
         self.folder = folder
         path = "\(folder)/\(String(repeating: "0", count: 16 - digits.count))\(digits).encoder"
     }

@@ -21,14 +21,6 @@ public struct ChatTemplate: Sendable {
 
     public init(policy: ChatPolicy = .merge) { self.policy = policy }
 
-    /// Whether a Jinja template taken from a model file is Gemma's. Others are not run.
-    public static func isGemma(_ template: String) -> Bool {
-        let text = Array(template.utf8)
-        return ["<start_of_turn>", "<end_of_turn>", "'model'"].allSatisfy { part in
-            text.indices.contains { text[$0...].starts(with: part.utf8) }
-        }
-    }
-
     /// The text of a conversation, starting with `bos`.
     ///
     /// - Parameters:

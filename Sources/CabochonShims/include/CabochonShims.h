@@ -17,10 +17,6 @@ void *cabochon_shim_reserve_pages(size_t bytes, int wants_huge_pages);
 void cabochon_shim_release_pages(void *memory, size_t bytes);
 void cabochon_shim_free(void *memory);
 
-/* Reads a regular file into memory, freed with cabochon_shim_free. Returns 0, or errno; on 0 *out_data and
- * *out_size are set. EISDIR for a folder, EINVAL for a pipe or device, ENOMEM with *out_size set, EIO for a
- * file that gets shorter meanwhile. */
-int cabochon_shim_read_file(const char *path, const void **out_data, size_t *out_size);
 void cabochon_shim_unmap_file(const void *data, size_t size);
 /* Tells the kernel that the pages inside this range of a mapping will not be read soon. */
 void cabochon_shim_forget_pages(const void *data, size_t size);

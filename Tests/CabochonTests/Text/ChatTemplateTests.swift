@@ -107,13 +107,6 @@ import Testing
         #expect(start + answer + open == whole)
     }
 
-    @Test("Gemma's template is recognised, others are not")
-    func recognition() {
-        #expect(ChatTemplate.isGemma("{% set role = 'model' %}{{ '<start_of_turn>' + role }}{{ '<end_of_turn>\n' }}"))
-        #expect(!ChatTemplate.isGemma("{{ '<|im_start|>' }}"))
-        #expect(!ChatTemplate.isGemma(""))
-    }
-
     @Test("a vocabulary without turn markers renders no chat tokens")
     func noMarkers() throws {
         let vocabulary = try makeVocabulary([("<bos>", 0, .control), ("<eos>", 0, .control), ("<unk>", 0, .unknown)])
