@@ -3,8 +3,9 @@
     model = cabochon.Model("model.gguf")
     print(model.generate("The capital of France is", max_tokens=8).text)
 
-A model may be used from any number of threads at once. A session is one conversation; its calls
-wait for each other, and ``Session.cancel``, ``Model.cancel`` and ``Guard.cancel`` may come from any thread. See ``Model``.
+A model may be used from any number of threads at once. A session is one conversation; its calls wait
+for each other, but not for a stream, which has the session to itself. ``Session.cancel``, ``Model.cancel``
+and ``Guard.cancel`` may come from any thread. See ``Model``.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
 import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Union
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ._calls import Ids, c_string, call, filled_ids, float_pointer, ids_array, i
 from ._library import library
 from .errors import Error
 from .generation import Generation, Options, Prompt, TextHandler, prompt_words, run
-from .stream import TextStream, WatchedPieces
+from .stream import TextStream, WatchedPieces, _Worker
 
 if TYPE_CHECKING:
     from .model import Model
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 class Session:
     """A conversation with a model, made by ``Model.session``, ``Model.restore`` or ``fork``.
 
-    Calls from several threads wait for each other; only ``cancel`` does not. A call that fails or is
+    Calls from several threads wait for each other; only ``cancel`` does not. While a stream uses the
+    session, from its first piece until it is read to its end or closed, they raise instead, on every
+    thread: a stream waits for its reader, who may be the one that calls. A call that fails or is
     cancelled leaves the session as it was before.
     """
 
@@ -33,10 +36,15 @@ class Session:
         self.model = model
         self._handle = handle
         self._lock = threading.RLock()
+        # The stream that uses the session; it holds no lock, and begins only while no call does.
+        self._stream: Optional[_Worker] = None
         self._finalizer = weakref.finalize(self, library().cabochon_session_free, handle)
 
     def close(self) -> None:
-        """Frees the memory now instead of when Python finds the session unused."""
+        """Frees the memory now instead of when Python finds the session unused; ends a stream that uses it."""
+        stream = self._stream
+        if stream is not None:
+            stream.close()
         with self._lock:
             self._finalizer()
             self._handle = 0
@@ -66,7 +74,7 @@ class Session:
     @property
     def tokens(self) -> List[int]:
         """The tokens held, oldest first."""
-        with self._lock:
+        with self._turn():
             return filled_ids("cabochon_session_tokens", self._handle, guess=self.length)
 
     def append(self, ids: Ids) -> None:
@@ -75,14 +83,14 @@ class Session:
         Any division into calls gives the same results.
         """
         array = ids_array(ids)
-        with self._lock:
+        with self._turn():
             call("cabochon_session_append", self._handle, int_pointer(array), len(array))
 
     def logits(self) -> np.ndarray:
         """What the model expects after the last token: float32 [vocab], after the final softcap."""
         logits = np.empty(self.model.vocab_size, np.float32)
         length = ctypes.c_size_t(logits.size)
-        with self._lock:
+        with self._turn():
             call("cabochon_session_logits", self._handle, float_pointer(logits), ctypes.byref(length))
         return logits
 
@@ -90,17 +98,17 @@ class Session:
         """Forgets all but the first ``length`` tokens."""
         if length < 0:
             raise Error("invalid_argument", f"truncating to {length} tokens")
-        with self._lock:
+        with self._turn():
             call("cabochon_session_truncate", self._handle, length)
 
     def fork(self) -> "Session":
         """A second session with the same tokens, which goes its own way; no token is read again."""
-        with self._lock:
+        with self._turn():
             return Session(self.model, make("cabochon_session_fork", self._handle))
 
     def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
         """Writes a file from which ``Model.restore`` goes on as if nothing had happened."""
-        with self._lock:
+        with self._turn():
             call("cabochon_session_save", self._handle, c_string(path))
 
     def cancel(self) -> None:
@@ -117,7 +125,7 @@ class Session:
         Messages are the new turns only, the user's first; text gets a BOS in an empty session.
         Options are those of ``Model.generate``.
         """
-        with self._lock:
+        with self._turn():
             return run(self._handle, self._ids(prompt), Options(**options), on_text, prompt_words(prompt))
 
     def stream(self, prompt: Prompt = (), **options: Any) -> TextStream:
@@ -126,16 +134,40 @@ class Session:
         checked.encode()
 
         def produce(on_text: TextHandler) -> Generation:
-            with self._lock:
-                if not checked.watch:
-                    return run(self._handle, self._ids(prompt), checked, on_text, prompt_words(prompt))
-                pieces = WatchedPieces(on_text, checked.watch, checked.on_features)
-                watching = replace(checked, on_features=pieces.on_features)
-                generation = run(self._handle, self._ids(prompt), watching, pieces.on_text, prompt_words(prompt))
-                pieces.hand_over()
-                return generation
+            if not checked.watch:
+                return run(self._handle, self._ids(prompt), checked, on_text, prompt_words(prompt))
+            pieces = WatchedPieces(on_text, checked.watch, checked.on_features)
+            watching = replace(checked, on_features=pieces.on_features)
+            generation = run(self._handle, self._ids(prompt), watching, pieces.on_text, prompt_words(prompt))
+            pieces.hand_over()
+            return generation
 
-        return TextStream(produce)
+        return TextStream(self, produce)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The session for one call, after those of other threads."""
+        stream = self._stream
+        if stream is not None and stream.is_current():
+            # A handler of the stream's own. It takes no lock, so that whoever waits for the stream may hold it.
+            yield
+            return
+        with self._lock:
+            self._refuse_stream()
+            yield
+
+    def _refuse_stream(self) -> None:
+        if self._stream is not None:
+            raise Error("invalid_argument", "the session is in use by a stream: read that to its end, or close it")
+
+    def _begin_stream(self, stream: _Worker) -> None:
+        with self._lock:
+            self._refuse_stream()
+            self._stream = stream
+
+    def _end_stream(self, stream: _Worker) -> None:
+        if self._stream is stream:
+            self._stream = None
 
     def _ids(self, prompt: Prompt) -> Ids:
         if isinstance(prompt, str):

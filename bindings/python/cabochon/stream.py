@@ -6,14 +6,18 @@ reader holds it up instead of filling memory, and a fast one never waits for the
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import weakref
-from typing import Any, Callable, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Union
 
 from .features import Features, empty, joined
 from .generation import FeaturesHandler, Generation, TextHandler
 from .sae import SAE
+
+if TYPE_CHECKING:
+    from .session import Session
 
 QUEUE_LENGTH = 64
 
@@ -64,17 +68,29 @@ class WatchedPieces:
 class _Worker:
     """The making side. It must not refer to the TextStream, or that would never be collected."""
 
-    def __init__(self, produce: Callable[[TextHandler], Generation]) -> None:
+    def __init__(self, session: "Session", produce: Callable[[TextHandler], Generation]) -> None:
+        self.session = session
         self.produce = produce
-        self.items: "queue.Queue[Union[str, Generation, BaseException]]" = queue.Queue(QUEUE_LENGTH)
+        self.items: "queue.Queue[Union[str, Generation, BaseException, None]]" = queue.Queue(QUEUE_LENGTH)
         self.closed = threading.Event()
         self.thread = threading.Thread(target=self.work, name="cabochon.stream", daemon=True)
+
+    def start(self) -> None:
+        """Begins, once, or raises where another stream uses the session."""
+        if self.thread.ident is None:
+            self.session._begin_stream(self)
+            self.thread.start()
+
+    def is_current(self) -> bool:
+        return self.thread is threading.current_thread()
 
     def work(self) -> None:
         try:
             self.hand_over(self.produce(self.on_text))
         except BaseException as exception:  # noqa: B902 - it is raised again on the reader's side
             self.hand_over(exception)
+        if self.closed.is_set():
+            self.session._end_stream(self)
 
     def on_text(self, text: str) -> bool:
         if text or isinstance(text, WatchedText):
@@ -90,38 +106,45 @@ class _Worker:
 
     def close(self) -> None:
         self.closed.set()
-        if self.thread.is_alive() and self.thread is not threading.current_thread():
-            self.thread.join()
+        # Wakes a reader that waits for the next piece; where the queue is full, none waits.
+        with contextlib.suppress(queue.Full):
+            self.items.put_nowait(None)
+        # A handler that closes its own stream cannot wait for itself: `work` ends the use of the session then.
+        if not self.is_current():
+            if self.thread.is_alive():
+                self.thread.join()
+            self.session._end_stream(self)
 
 
 class TextStream:
     """An iterator of text, split only at whole characters, with the rest of the answer at its end.
 
     ``generation`` is None until the iterator is exhausted. ``close`` (or leaving a ``with``, or
-    dropping the last reference) ends the answer after the token under way.
+    dropping the last reference) ends the answer after the token under way; any thread may call it, and
+    one that waits for the next piece finds the iterator exhausted. From its first piece until then the
+    stream uses its session.
     """
 
-    def __init__(self, produce: Callable[[TextHandler], Generation]) -> None:
+    def __init__(self, session: "Session", produce: Callable[[TextHandler], Generation]) -> None:
         self.generation: Optional[Generation] = None
-        self._worker = _Worker(produce)
+        self._worker = _Worker(session, produce)
         self._close = weakref.finalize(self, self._worker.close)
 
     def __iter__(self) -> "TextStream":
         return self
 
     def __next__(self) -> str:
-        if self.generation is not None or self._worker.closed.is_set():
+        if self._worker.closed.is_set():
             raise StopIteration
-        if self._worker.thread.ident is None:
-            self._worker.thread.start()
+        self._worker.start()
         item = self._worker.items.get()
-        if isinstance(item, str):
+        if isinstance(item, str) and not self._worker.closed.is_set():
             return item
-        self._worker.thread.join()
+        self._worker.close()
         if isinstance(item, BaseException):
-            self._worker.closed.set()
             raise item
-        self.generation = item
+        if isinstance(item, Generation):
+            self.generation = item
         raise StopIteration
 
     def close(self) -> None:
