@@ -1,14 +1,17 @@
 """How the library is found, and that three descriptions of its functions agree."""
 
 import ctypes
+import dataclasses
 import pathlib
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import cabochon
+from binding import error_of
 from cabochon import _declarations
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -72,3 +75,39 @@ def test_a_missing_or_wrong_library_is_an_error_that_says_so(path):
 def test_importing_needs_no_library():
     environment = {"CABOCHON_LIBRARY": "/nowhere", "PYTHONPATH": str(ROOT / "bindings" / "python")}
     subprocess.run([sys.executable, "-c", "import cabochon"], env=environment, check=True)
+
+
+def test_integers_that_do_not_fit_are_errors_and_never_wrap_around(model, model_path):
+    sae = cabochon.SAE(model_path / "expected/scope/resid_post_layer2.npz", site="resid_post", layer=2)
+    session = model.session()
+    session.append([5, 6, 7])
+    steered = {"mode": "ablate"}
+    features = model.features([5, 6, 7], sae)
+    for number in (2**64, 2**64 + 1, 2**32 + 1, -(2**32) + 1, -(2**64) + 1, 1.5):
+        calls = {
+            "truncate": lambda: session.truncate(number),
+            "append": lambda: session.append([number]),
+            "token_piece": lambda: model.token_piece(number),
+            "logit_bias": lambda: model.generate("x", max_tokens=1, logit_bias={number: 1.0}),
+            "max_tokens": lambda: model.generate("x", max_tokens=number),
+            "only": lambda: sae.only([number]),
+            "direction": lambda: sae.direction(number),
+            "feature": lambda: model.logits([5], steer=[cabochon.Steer(sae, number, **steered)]),
+            "context_length": lambda: model.session(context_length=number),
+            "threads": lambda: cabochon.Model(model_path, threads=number),
+            "indices": lambda: sae.decode(dataclasses.replace(features, indices=[number, *features.indices[1:].tolist()])),
+        }
+        for name, call in calls.items():
+            assert error_of(call).code == "invalid_argument", (name, number)
+    for number in (2**64 + 1, -1, 1.5):
+        edit = cabochon.Steer(sae, 1, positions=[number], **steered)
+        assert error_of(model.logits, [5, 6], steer=[edit]).code == "invalid_argument"
+    assert session.tokens == [5, 6, 7]
+
+
+def test_integers_of_numpy_are_integers(model):
+    session = model.session(context_length=np.int64(64))
+    session.append([5, 6, 7])
+    session.truncate(np.uint8(1))
+    answer = session.generate((), max_tokens=np.int32(2), temperature=0, ignore_eos=True, logit_bias={np.int16(9): 99.0})
+    assert answer.tokens == [9, 9] and model.token_piece(np.int64(9)) == model.token_piece(9)

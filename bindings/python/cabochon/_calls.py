@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 from typing import Any, Callable, List, Sequence, Tuple, Union
 
 import numpy as np
@@ -83,19 +84,35 @@ def float_pointer(array: np.ndarray) -> Any:
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
 
 
-def ids_array(ids: Ids) -> np.ndarray:
-    """Token ids as contiguous int32; what does not fit is an Error, never wrapped around."""
+def integer(name: str, value: Any, least: int, most: int) -> int:
+    """An integer for C; ctypes by itself wraps around what does not fit."""
     try:
-        array = np.asarray(ids)
+        number = operator.index(value)
+    except TypeError:
+        raise Error("invalid_argument", f"{name} is {value!r}: an integer") from None
+    if not least <= number <= most:
+        raise Error("invalid_argument", f"{name} is {number}: from {least} to {most}")
+    return number
+
+
+def integers(name: str, values: Any, kind: Any) -> np.ndarray:
+    """A list of them, as a contiguous array of a kind of numpy's."""
+    try:
+        array = np.asarray(values)
     except (ValueError, OverflowError) as reason:
-        raise Error("invalid_argument", f"token ids: {reason}") from None
+        raise Error("invalid_argument", f"{name}: {reason}") from None
     if array.size == 0:
-        return np.empty(0, np.int32)
+        return np.empty(0, kind)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise Error("invalid_argument", f"token ids: a sequence of int, not {array.ndim}-dimensional {array.dtype}")
-    if int(array.min()) < -(2**31) or int(array.max()) >= 2**31:
-        raise Error("invalid_argument", f"token ids: {int(array.min())} to {int(array.max())} do not fit 32 bits")
-    return np.ascontiguousarray(array, np.int32)
+        raise Error("invalid_argument", f"{name}: a sequence of int, not {array.ndim}-dimensional {array.dtype}")
+    for extreme in (array.min(), array.max()):
+        integer(f"one of {name}", extreme, np.iinfo(kind).min, np.iinfo(kind).max)
+    return np.ascontiguousarray(array, kind)
+
+
+def ids_array(ids: Ids) -> np.ndarray:
+    """Token ids as contiguous int32."""
+    return integers("token ids", ids, np.int32)
 
 
 def utf8(text: str) -> bytes:

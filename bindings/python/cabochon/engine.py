@@ -8,9 +8,8 @@ import json
 from typing import Any, Dict, Iterator, List, Optional
 
 from . import _declarations as c
-from ._calls import filled_text, make
+from ._calls import filled_text, integer, make
 from ._library import library
-from .errors import Error
 
 
 @contextlib.contextmanager
@@ -19,9 +18,7 @@ def engine(threads: Optional[int] = None) -> Iterator[int]:
     options = c.EngineOptions()
     library().cabochon_engine_options_init(ctypes.byref(options), ctypes.sizeof(options))
     if threads is not None:
-        if not 1 <= threads <= 256:
-            raise Error("invalid_argument", f"{threads} threads: from 1 to 256, or None for as many as processors")
-        options.threads = threads
+        options.threads = integer("threads", threads, 1, 256)
     handle = make("cabochon_engine_create", ctypes.byref(options))
     try:
         yield handle

@@ -8,7 +8,7 @@ from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from ._calls import float_pointer, make
+from ._calls import float_pointer, integer, integers, make
 from ._library import library
 from .errors import Error
 
@@ -95,14 +95,14 @@ def taken(handle: Any, positions: Optional[np.ndarray] = None) -> Features:
 
 def given(features: Features) -> int:
     """A new handle with these features, the caller's to free."""
-    indptr = np.ascontiguousarray(features.indptr, np.uint64)
-    indices = np.ascontiguousarray(features.indices, np.uint32)
+    indptr = integers("indptr", features.indptr, np.uintp)
+    indices = integers("indices", features.indices, np.uint32)
     values = np.ascontiguousarray(features.values, np.float32)
     if len(indptr) == 0 or len(indices) != len(values) or int(indptr[-1]) != len(indices):
         raise Error("invalid_argument", f"features: {len(indices)} indices, {len(values)} values, and indptr to another end")
     return make(
         "cabochon_features_create",
-        features.width,
+        integer("width", features.width, 0, 2**32 - 1),
         len(indptr) - 1,
         indptr.ctypes.data_as(ctypes.POINTER(ctypes.c_size_t)),
         indices.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32)),

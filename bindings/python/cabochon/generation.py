@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequen
 import numpy as np
 
 from . import _declarations as c
-from ._calls import Ids, call, ids_array, int_pointer, utf8
+from ._calls import Ids, call, ids_array, int_pointer, integer, utf8
 from ._library import library
 from .errors import Error
 from .features import Features, joined, taken
@@ -65,7 +65,7 @@ class Timings:
 class Generation:
     """A finished answer.
 
-    ``tokens`` includes the one that ended it. ``finish_reason`` is "eos", "stop", "length",
+    ``tokens`` are without an end-of-turn token that ended it. ``finish_reason`` is "eos", "stop", "length",
     "callback", "context" or "content_filter"; of the last, ``filter_policy`` says which policy a guard
     found violated. ``guard_seconds`` is how long a guard's checks of the answer ran, for the most part
     beside the making of it. ``logprobs`` is None unless asked for. ``seed`` is the one that was used, also
@@ -117,13 +117,13 @@ class Options:
         """The C struct, and what must stay alive as long as it is used."""
         options = c.GenerationOptions()
         library().cabochon_generation_options_init(ctypes.byref(options), ctypes.sizeof(options))
-        options.max_tokens = _checked("max_tokens", self.max_tokens, 1, 2**32 - 1)
+        options.max_tokens = integer("max_tokens", self.max_tokens, 1, 2**32 - 1)
         if self.temperature == 0:
             options.sampling = c.SAMPLING_GREEDY
         else:
             options.sampling = c.SAMPLING_RANDOM
             options.temperature = _checked("temperature", self.temperature, 0.01, 100.0)
-        options.top_k = _checked("top_k", self.top_k, 0, 2**31 - 1)
+        options.top_k = integer("top_k", self.top_k, 0, 2**31 - 1)
         # In C zero stands for the default, so the least value that is no zero stands for zero.
         options.top_p = max(_checked("top_p", self.top_p, 0.0, 1.0), 1e-30)
         options.min_p = _checked("min_p", self.min_p, 0.0, 1.0)
@@ -131,22 +131,22 @@ class Options:
         options.presence_penalty = self.presence_penalty
         options.frequency_penalty = self.frequency_penalty
         options.penalty_window = (
-            2**32 - 1 if self.penalty_window is None else _checked("penalty_window", self.penalty_window, 1, 2**31 - 1)
+            2**32 - 1 if self.penalty_window is None else integer("penalty_window", self.penalty_window, 1, 2**31 - 1)
         )
         if self.assist == "prompt-lookup":
             options.flags |= c.GENERATE_PROMPT_LOOKUP
         elif self.assist is not None:
             options.draft = _draft_handle(self.assist)
-        options.logprobs = _checked("logprobs", self.logprobs, 0, 20)
+        options.logprobs = integer("logprobs", self.logprobs, 0, 20)
         if self.ignore_eos:
             options.flags |= c.GENERATE_IGNORE_EOS
         if self.seed is not None:
             options.flags |= c.GENERATE_SEEDED
-            options.seed = _checked("seed", self.seed, 0, 2**64 - 1)
+            options.seed = integer("seed", self.seed, 0, 2**64 - 1)
         stops = [utf8(text) for text in ([self.stop] if isinstance(self.stop, str) else self.stop)]
         texts = (c.Text * len(stops))(*[c.Text(text, len(text)) for text in stops])
         options.stop, options.stop_count = texts, len(stops)
-        bias = [c.LogitBias(token, added) for token, added in (self.logit_bias or {}).items()]
+        bias = [c.LogitBias(integer("token", token, 0, 2**31 - 1), added) for token, added in (self.logit_bias or {}).items()]
         biases = (c.LogitBias * len(bias))(*bias)
         options.logit_bias, options.logit_bias_count = biases, len(bias)
         wanted, used = interventions(self.steer, self.splice, self.watch)

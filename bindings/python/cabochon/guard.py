@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _declarations as c
-from ._calls import Ids, c_string, call, filled_ids, ids_array, int_pointer, make, utf8
+from ._calls import Ids, c_string, call, filled_ids, ids_array, int_pointer, integer, make, utf8
 from ._library import library
 from .errors import Error
 
@@ -67,9 +67,7 @@ class Guard:
             options.prompt_template = _text(template["prompt"])
             options.response_template = _text(template.get("response", ""))
         options.flags = c.GUARD_SHORTEN if shorten else 0
-        if not 0 <= token_budget < 2**32:
-            raise Error("invalid_argument", f"token_budget is {token_budget}")
-        options.token_budget = token_budget
+        options.token_budget = integer("token_budget", token_budget, 0, 2**32 - 1)
         self.model = model
         self._handle = make("cabochon_guard_create", model._handle, ctypes.byref(options))
         self._finalizer = weakref.finalize(self, library().cabochon_guard_free, self._handle)
@@ -217,13 +215,11 @@ class Guarding:
             raise Error("invalid_argument", "a guard needs prompt_text where the prompt has no user's words")
         if self.mode not in c.GUARDING_MODES:
             raise Error("invalid_argument", f"mode is {self.mode!r}: one of {', '.join(c.GUARDING_MODES)}")
-        if not 0 <= self.interval < 2**31:
-            raise Error("invalid_argument", f"interval is {self.interval}")
         options = c.GuardingOptions()
         library().cabochon_guarding_options_init(ctypes.byref(options), ctypes.sizeof(options))
         names, array, alive = self.guard._policies(self.policies)
         options.mode = c.GUARDING_MODES[self.mode]
-        options.interval = self.interval
+        options.interval = integer("interval", self.interval, 0, 2**31 - 1)
         options.flags = 0 if self.check_prompt else c.GUARDING_SKIP_PROMPT
         options.policies, options.policy_count = array, len(array)
         thresholds = self._thresholds(names)

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _declarations as c
 from ._calls import (
-    Ids, c_string, call, filled_ids, filled_text, float_pointer, ids_array, int_pointer, make, utf8,
+    Ids, c_string, call, filled_ids, filled_text, float_pointer, ids_array, int_pointer, integer, make, utf8,
 )
 from ._library import library
 from .engine import engine
@@ -57,9 +57,7 @@ class Model:
         if embedding_scale is not None:
             options.embedding_scale = _choice("embedding_scale", embedding_scale, c.EMBEDDING_SCALES)
         options.flags = (c.LOAD_VOCABULARY_ONLY if vocab_only else 0) | (c.LOAD_COPY if copy else 0)
-        if not 0 <= context_length < 2**32:
-            raise Error("invalid_argument", f"context_length is {context_length}")
-        options.context_length = context_length
+        options.context_length = integer("context_length", context_length, 0, 2**32 - 1)
         with engine(threads) as engine_handle:
             self._handle = make("cabochon_model_load", engine_handle, c_string(path), ctypes.byref(options))
         self._finalizer = weakref.finalize(self, library().cabochon_model_free, self._handle)
@@ -147,7 +145,7 @@ class Model:
 
     def token_piece(self, token: int) -> str:
         """The vocabulary's own spelling of a token."""
-        return filled_text("cabochon_model_token_piece", self._handle, token)
+        return filled_text("cabochon_model_token_piece", self._handle, integer("token", token, 0, 2**31 - 1))
 
     def apply_chat_template(self, messages: Messages, add_generation_prompt: bool = True) -> str:
         """A conversation in Gemma's chat format, to be read; ``render_chat`` is what a model is fed.
@@ -242,9 +240,7 @@ class Model:
         options = c.SessionOptions()
         library().cabochon_session_options_init(ctypes.byref(options), ctypes.sizeof(options))
         if context_length is not None:
-            if not 1 <= context_length < 2**32:
-                raise Error("invalid_argument", f"context_length is {context_length}")
-            options.context_length = context_length
+            options.context_length = integer("context_length", context_length, 1, 2**32 - 1)
         return Session(self, make("cabochon_session_create", self._handle, ctypes.byref(options)))
 
     def restore(self, path: Path) -> Session:

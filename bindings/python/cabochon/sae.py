@@ -11,7 +11,7 @@ from typing import Any, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from . import _declarations as c
-from ._calls import c_string, call, float_pointer, make
+from ._calls import c_string, call, float_pointer, integer, integers, make
 from ._library import library
 from .engine import engine
 from .errors import Error
@@ -52,10 +52,8 @@ class SAE:
         elif cache is not None and cache is not True:
             options.cache = c_string(cache)
         if layer is not None:
-            if not 0 <= layer < 2**20:
-                raise Error("invalid_argument", f"layer is {layer}")
             options.flags |= c.SAE_LAYER
-            options.layer = layer
+            options.layer = integer("layer", layer, 0, 2**20 - 1)
         with engine(threads) as engine_handle:
             self._handle = make("cabochon_sae_load", engine_handle, c_string(path), ctypes.byref(options))
         self._finalizer = weakref.finalize(self, library().cabochon_sae_free, self._handle)
@@ -67,8 +65,8 @@ class SAE:
         fire for it. ``width`` and the features' numbers stay, and so do decoding, ``direction`` and steering.
         A feature out of range, or one that comes twice, is refused.
         """
-        numbers = [_feature(feature) for feature in features]
-        array = (ctypes.c_uint32 * len(numbers))(*numbers)
+        numbers = integers("features", features, np.uint32)
+        array = numbers.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
         chosen = SAE.__new__(SAE)
         chosen._handle = make("cabochon_sae_only", self._handle, array, len(numbers))
         chosen._finalizer = weakref.finalize(chosen, library().cabochon_sae_free, chosen._handle)
@@ -161,9 +159,7 @@ def _rows(x: Any, size: int) -> np.ndarray:
 
 
 def _feature(number: int) -> int:
-    if not 0 <= number < 2**32:
-        raise Error("invalid_argument", f"feature {number}")
-    return number
+    return integer("feature", number, 0, 2**32 - 1)
 
 
 @dataclass(frozen=True)
@@ -205,10 +201,9 @@ def interventions(steer: Sequence[Steer] = (), splice: Sequence[SAE] = (), watch
                 raise Error("invalid_argument", f"positions is {edit.positions!r}: None, 'answer' or a sequence of numbers")
             target.positions = c.POSITIONS_ANSWER
         else:
-            if any(position < 0 for position in edit.positions):
-                raise Error("invalid_argument", f"positions {edit.positions}: they count from 0")
-            numbers = (ctypes.c_size_t * len(edit.positions))(*edit.positions)
-            target.positions, target.position_list = c.POSITIONS_LISTED, numbers
+            numbers = integers("positions", edit.positions, np.uintp)
+            target.positions = c.POSITIONS_LISTED
+            target.position_list = numbers.ctypes.data_as(ctypes.POINTER(ctypes.c_size_t))
             target.position_count = len(numbers)
             alive.append(numbers)
         if edit.condition is not None:

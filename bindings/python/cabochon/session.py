@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Union
 import numpy as np
 
 from . import _declarations as c
-from ._calls import Ids, c_string, call, filled_ids, float_pointer, ids_array, int_pointer, make
+from ._calls import Ids, c_string, call, filled_ids, float_pointer, ids_array, int_pointer, integer, make
 from ._library import library
 from .errors import Error
 from .generation import Generation, Options, Prompt, TextHandler, prompt_words, run
@@ -96,10 +96,8 @@ class Session:
 
     def truncate(self, length: int) -> None:
         """Forgets all but the first ``length`` tokens."""
-        if length < 0:
-            raise Error("invalid_argument", f"truncating to {length} tokens")
         with self._turn():
-            call("cabochon_session_truncate", self._handle, length)
+            call("cabochon_session_truncate", self._handle, integer("length", length, 0, 2**63 - 1))
 
     def fork(self) -> "Session":
         """A second session with the same tokens, which goes its own way; no token is read again."""
