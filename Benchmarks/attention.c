@@ -1,7 +1,8 @@
 /* attention.c - the rate of backends' attention op on one thread, without the engine around it.
  *
- *     clang -O2 -IInclude -ISources/MachineLimits/include Benchmarks/attention.c Sources/MachineLimits/kernels.c \
- *         Sources/MachineLimits/limits.c -lpthread -ldl -o attention
+ *     clang -O2 -IInclude -ISources/MachineLimits/include -ISources/CabochonShims/include Benchmarks/attention.c \
+ *         Sources/CabochonShims/cpu.c Sources/MachineLimits/kernels.c Sources/MachineLimits/limits.c -lpthread -ldl \
+ *         -o attention
  *     attention LIBRARY ...
  *
  * The shapes are Gemma 2 2B's: 8 heads, 4 KV heads of 256, softcap 50; caches of float16, then of Q8_0. 512 rows at
@@ -14,8 +15,6 @@
 #include "MachineLimits.h"
 #include "host.h"
 
-#include <dlfcn.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { HEADS = 8, KV_HEADS = 4, HEAD_SIZE = 256, CAPACITY = 4096, LAYERS = 26, ROWS = 512, TURNS = 15, MOST = 8 };
@@ -113,13 +112,8 @@ int main(int argc, char **argv) {
     if (count < 1 || count > MOST) return fprintf(stderr, "usage: attention LIBRARY ... (up to %d)\n", MOST), 2;
     implementation all[MOST] = {0};
     start_threads(1);
-    for (int number = 0; number < count; number++) {
-        void *library = dlopen(argv[number + 1], RTLD_NOW | RTLD_LOCAL);
-        if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
-        all[number].backend = dlsym(library, "cabochon_backend_v1");
-        if (!all[number].backend) return fprintf(stderr, "%s\n", dlerror()), 1;
-        all[number].backend->ops->create(&host, &all[number].self);
-    }
+    for (int number = 0; number < count; number++)
+        all[number].backend = open_backend(argv[number + 1], &all[number].self);
     queries = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
     output = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
     expected = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);

@@ -7,7 +7,7 @@
 
 Each runtime is a process of its own that holds its model and waits; the turns go A B A B, so that a
 slow minute of the machine meets both. Prints medians, ranges, and ratios of medians, in Markdown.
-The tokens are random, the same for all. After a run of each that is not counted:
+The tokens are random, the same for all: below 256,000, which every vocabulary of Gemma's has. After a run of each that is not counted:
 
     prefill   the prompt in one call, to the logits after its last token
     decode    one token and the logits after it, so many times, from an empty context on, or with --depth
@@ -23,7 +23,8 @@ this processor in an environment in --venv, or that of --llama-python, which may
 CMAKE_ARGS="-DGGML_NATIVE=OFF" and measured beside --backend avx2. OpenVINO GenAI and transformers
 (bf16): a FOLDER in their own format, as make_peers.py makes them, and --peer-python; left out where not
 installed. --openvino may be given several times; GROUP is its DYNAMIC_QUANTIZATION_GROUP_SIZE, how many
-activations share a scale (32 unless given; 128 is faster and less exact).
+many activations share a scale (32 unless given; 128 is faster and less exact). Exit status: 0 done; 1 where a
+runtime failed, which is left out, and with which all of that model is where it is Cabochon; 2 bad usage.
 """
 
 import argparse
@@ -44,6 +45,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Of Gemma 2, the smallest; Gemma 3's ids below it are tokens too.
+VOCABULARY = 256_000
 
 
 class Cabochon:
@@ -153,7 +156,7 @@ class OpenVINO:
     """Picks the tokens itself: greedy, past the end of the text. FOLDER or FOLDER,GROUP is its path."""
 
     modules = ("openvino", "openvino_genai", "numpy")
-    vocabulary = 256000  # of Gemma 2; the ids below it are Gemma 3's too
+    vocabulary = VOCABULARY
 
     def __init__(self, openvino, genai, numpy, path, options, context):
         self.tensor, self.numpy, self.genai = openvino.Tensor, numpy, genai
@@ -181,6 +184,12 @@ class OpenVINO:
 WORKERS = {"cabochon": Cabochon, "llama.cpp": Llama, "transformers": Transformers, "openvino": OpenVINO}
 
 
+def tokens(vocabulary, count):
+    """Random ids, the same in every process: also in one whose runtime knows more tokens than another's."""
+    generator = random.Random(1)
+    return [generator.randrange(min(vocabulary, VOCABULARY)) for _ in range(count)]
+
+
 def work(name, path, options):
     """Opens the model, then answers each line of standard input with seconds or a number."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -192,8 +201,7 @@ def work(name, path, options):
         return answers.write(f"absent\t{reason}\n")
     start = time.perf_counter()
     worker = WORKERS[name](*modules, path, options, longest)
-    generator = random.Random(1)
-    ids = [generator.randrange(worker.vocabulary) for _ in range(longest)]
+    ids = tokens(worker.vocabulary, longest)
     worker.prefill(ids[:16])
     answers.write(f"{time.perf_counter() - start}\t{worker.version}\n")
     for question in map(str.strip, sys.stdin):
@@ -207,10 +215,11 @@ def work(name, path, options):
 
 
 class Peer:
-    """A worker process, and what was measured with it."""
+    """A worker process, and what was measured with it. Once it fails it is left out, whatever it answered before."""
 
     def __init__(self, worker, python, path, options, name):
         self.name, self.version = name, ""
+        self.is_there, self.is_installed = True, True
         self.figures = {"prefill": [], "decode": [], "greedy": [], "load": [], "memory": []}
         words = ("threads", "prefill", "decode", "depth", "kv-type", "backend")
         self.command = [python, __file__, path, "--worker", worker]
@@ -218,25 +227,46 @@ class Peer:
 
     def __enter__(self):
         path = os.pathsep.join(filter(None, [str(ROOT / "bindings" / "python"), os.environ.get("PYTHONPATH")]))
-        self.words = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would stop it when full
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        stderr=self.words, env={**os.environ, "PYTHONPATH": path})
+        self.words = tempfile.TemporaryFile("w+", errors="replace")  # a pipe that nobody reads would stop it when full
+        try:
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                            errors="replace", stderr=self.words,
+                                            env={**os.environ, "PYTHONPATH": path})
+        except OSError as reason:
+            self.process, self.is_there = None, False
+            print(f"{self.name} is left out: {reason}", file=sys.stderr)
+            return self
         first, _, self.version = self.process.stdout.readline().strip().partition("\t")
-        self.is_there = first not in ("", "absent")
-        if self.is_there:
-            self.figures["load"].append(float(first))
+        self.is_installed = first != "absent"
+        self.take("load", first)
         return self
 
-    def ask(self, question):
-        self.process.stdin.write(question + "\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+    def ask(self, question, figure=None, count=None):
+        """Has the question answered; a figure takes the answer, or so many tokens for its seconds."""
+        try:
+            self.process.stdin.write(question + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it has ended, and answers nothing
+        self.take(figure, self.process.stdout.readline(), count)
+
+    def take(self, figure, answer, count=None):
+        try:
+            number = float(answer)
+        except ValueError:
+            self.is_there = False
+            return self.process.kill()
+        if figure:
+            self.figures[figure].append(count / number if count else number)
 
     def __exit__(self, *_):
+        if not self.process:
+            return
         self.process.communicate()
-        self.words.seek(0)
         if not self.is_there:
-            print(f"{self.name} is left out: {self.version or self.words.read().strip()[-300:]}", file=sys.stderr)
+            self.words.seek(0)
+            words = self.words.read().strip()[-600:] or f"no answer, and exit status {self.process.returncode}"
+            print(f"{self.name} is left out: {words if self.is_installed else self.version}", file=sys.stderr)
 
 
 def warm_memory(byte_count):
@@ -256,33 +286,34 @@ def measured(path, options):
         peers.append(Peer("openvino", options.peer_python, folder, options, f"OpenVINO {pathlib.Path(folder).name}"))
     if options.transformers and not options.depth:
         peers.append(Peer("transformers", options.peer_python, options.transformers, options, "transformers"))
+
+    def there():
+        """Those to measure: none without Cabochon, since nothing could be said of them."""
+        return [peer for peer in peers if peer.is_there] if peers[0].is_there else []
+
     for turn in range(0 if options.depth else options.rounds):
-        for peer in list(peers):
+        for peer in there():
             # In a process of its own: what it holds at most would count as its children's, too.
             warming = multiprocessing.Process(target=warm_memory, args=(os.path.getsize(path) + (1 << 30),))
             warming.start()
             warming.join()
             with peer:
                 pass
-            if not peer.is_there:
-                peers.remove(peer)
     with contextlib.ExitStack() as stack:
-        for peer in list(peers):
-            if not stack.enter_context(peer).is_there:
-                peers.remove(peer)
-                continue
+        for peer in there():
+            stack.enter_context(peer)
             if options.depth:
                 peer.figures["load"].clear()  # its memory was not warmed
             # Thrice, since the largest logits are found in another way after some hundred tokens.
             for what in ["fill"] * (options.depth > 0) + questions + 2 * questions[2:]:
-                peer.ask(what)
+                if peer.is_there:
+                    peer.ask(what)
         for _ in range(options.rounds):
             for what in questions:
-                for peer in peers:
-                    count = options.prefill if what == "prefill" else options.decode
-                    peer.figures[what].append(count / peer.ask(what))
-        for peer in peers:
-            peer.figures["memory"].append(peer.ask("memory"))
+                for peer in there():
+                    peer.ask(what, what, options.prefill if what == "prefill" else options.decode)
+        for peer in there():
+            peer.ask("memory", "memory")
     return peers
 
 
@@ -332,8 +363,16 @@ def main():
     options = parser.parse_args()
     if options.greedy and options.depth:
         parser.error("--greedy is measured from an empty context on: not with --depth")
+    least = {"threads": 1, "rounds": 1, "prefill": 1, "decode": 1, "depth": 0}
+    for name, number in least.items():
+        if getattr(options, name) < number:
+            parser.error(f"--{name} is {getattr(options, name)}: at least {number}")
     if options.worker:
         return work(options.worker, options.models[0], options)
+    folders = [folder.partition(",")[0] for folder in options.openvino]
+    for path in [*options.models, *folders, *filter(None, [options.transformers])]:
+        if not os.path.exists(path):
+            parser.error(f"{path}: no such file or folder")
     if options.venv and not options.llama_python:
         options.llama_python = str(pathlib.Path(options.venv) / "bin" / "python")
         if not os.path.exists(options.llama_python):
@@ -341,9 +380,17 @@ def main():
         install = [options.llama_python, "-m", "pip", "install", "llama-cpp-python"]
         subprocess.run(install, check=True, stdout=sys.stderr)
     print(f"`{shlex.join(sys.argv)}`\n\n{machine(options.threads)}\n")
+    has_failed = False
     for path in options.models:
-        print(*table(path, options, measured(path, options)), sep="\n", flush=True)
+        peers = measured(path, options)
+        has_failed |= any(not peer.is_there and peer.is_installed for peer in peers)
+        if not peers[0].is_there:
+            has_failed = True
+            print(f"{path}: not measured, since Cabochon could not run", file=sys.stderr)
+            continue
+        print(*table(path, options, [peer for peer in peers if peer.is_there]), sep="\n", flush=True)
+    return int(has_failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,12 +1,17 @@
 /* host.h - what a backend's ops ask of their host, for the programs here that call ops without the engine: a pool of
- * threads that spin, scratch, memory in huge pages; and the clock and the order that medians need. */
+ * threads that spin, scratch, memory in huge pages; the backend itself, opened; and the clock and the order that
+ * medians need. Compiled with Sources/CabochonShims/cpu.c. */
 #ifndef BENCHMARKS_HOST_H
 #define BENCHMARKS_HOST_H
 
 #include "cabochon/backend.h"
 
+#include "CabochonShims.h"
+
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -88,6 +93,21 @@ static void start_threads(uint32_t threads) {
         pthread_t thread;
         pthread_create(&thread, NULL, thread_main, (void *)worker);
     }
+}
+
+/* The backend of a library, and in *self what its ops take. Ends the program, with the reason, where the file is none
+ * or needs features that this processor lacks, whose ops would raise SIGILL. */
+static const cabochon_backend_descriptor *open_backend(const char *path, void **self) {
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const cabochon_backend_descriptor *backend = library ? dlsym(library, "cabochon_backend_v1") : NULL;
+    if (!backend) fprintf(stderr, "%s\n", dlerror()), exit(1);
+    host.cpu_features = cabochon_shim_cpu_features();
+    const uint64_t missing = backend->cpu_features & ~host.cpu_features;
+    if (missing)
+        fprintf(stderr, "%s: this processor lacks features 0x%llx\n", path, (unsigned long long)missing), exit(1);
+    if (backend->ops->create && backend->ops->create(&host, self) != 0)
+        fprintf(stderr, "%s: cannot be created here\n", path), exit(1);
+    return backend;
 }
 
 static double seconds(void) {

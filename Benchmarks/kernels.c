@@ -1,5 +1,7 @@
 /* kernels.c - the rate of a backend's linear op, type by type, without the engine around it.
  *
+ *     clang -O2 -IInclude -ISources/CabochonShims/include Benchmarks/kernels.c Sources/CabochonShims/cpu.c -lpthread \
+ *         -ldl -o kernels
  *     kernels LIBRARY [threads] [type ...]
  *
  * Prints, for each weight type, the bytes of the file per second that are packed, the bytes read
@@ -10,8 +12,6 @@
 #define _GNU_SOURCE
 #include "host.h"
 
-#include <dlfcn.h>
-#include <stdio.h>
 #include <string.h>
 
 /* MARK: Types */
@@ -125,15 +125,9 @@ static double share_of_reading(const cabochon_backend_ops *ops, void *self, cabo
 
 int main(int argc, char **argv) {
     if (argc < 2) return fprintf(stderr, "usage: kernels LIBRARY [threads] [type ...]\n"), 2;
-    void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-    if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
-    const cabochon_backend_descriptor *backend = dlsym(library, "cabochon_backend_v1");
-    start_threads(argc > 2 ? (uint32_t)atoi(argv[2]) : 2);
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512bf16")) host.cpu_features |= CABOCHON_CPU_AVX512_BF16;
-#endif
     void *self = NULL;
-    backend->ops->create(&host, &self);
+    const cabochon_backend_descriptor *backend = open_backend(argv[1], &self);
+    start_threads(argc > 2 ? (uint32_t)atoi(argv[2]) : 2);
     printf("%s, %u threads\n", backend->name, thread_count);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         const weight_type *type = &types[i];
