@@ -46,11 +46,12 @@ struct Answer {
 
     /// Generates after `prompt`; Ctrl-C ends it early, with what there is by then.
     ///
-    /// - Parameter onText: called with each piece of text, whole characters only.
+    /// - Parameter onText: called with each piece of text, whole characters only. Where it throws, the answer ends.
     init(
-        after prompt: [Int32], in session: Session, options: GenerationOptions, onText: (String) -> Void
+        after prompt: [Int32], in session: Session, options: GenerationOptions, onText: (String) throws(Failure) -> Void
     ) throws(Failure) {
         var streamed = ""
+        var failure: Failure?
         var parts = options.interventions.watch.map { _ in [WatchedFeatures]() }
         do {
             result = try Interrupt.watch(session.cancellation) { () throws(CabochonError) in
@@ -59,9 +60,14 @@ struct Answer {
                         after: tokens, options: options,
                         onToken: { token in
                             Interrupt.answerBegan(session.cancellation)
-                            if !token.text.isEmpty { onText(token.text) }
+                            do throws(Failure) {
+                                if !token.text.isEmpty { try onText(token.text) }
+                            } catch {
+                                // It cannot pass through the library: it ends the answer, and is thrown after it.
+                                failure = error
+                            }
                             streamed += token.text
-                            return !Interrupt.wasRequested
+                            return failure == nil && !Interrupt.wasRequested
                         },
                         onFeatures: { parts[$0.watchIndex].append($0) })
                 }
@@ -69,13 +75,14 @@ struct Answer {
         } catch {
             guard error.code == .cancelled else { throw Failure(error.message) }
         }
+        if let failure { throw failure }
         isSampled = options.temperature > 0
         guard let result else { return }
         text = result.text
         end = AnswerEnd(result.finishReason)
         // What waited for the rest of a character or of a stop text when Ctrl-C came.
         let rest = text.unicodeScalars.dropFirst(streamed.unicodeScalars.count)
-        if !rest.isEmpty { onText(String(rest)) }
+        if !rest.isEmpty { try onText(String(rest)) }
         let tokens = session.tokens
         watched = try orFail { () throws(CabochonError) in
             var watched: [(sae: SparseAutoencoder, report: FeatureReport)] = []

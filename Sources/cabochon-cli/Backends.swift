@@ -28,7 +28,7 @@ struct BackendsCommand: ParsableCommand {
             throw Failure("no backend \"\(name)\" here; there are: \(backends.map(\.name).joined(separator: ", "))")
         }
         if common.json {
-            Terminal.write(Self.describe(engine).text + "\n")
+            try Terminal.print(Self.describe(engine).text + "\n")
             return
         }
         var table = Table([
@@ -40,8 +40,10 @@ struct BackendsCommand: ParsableCommand {
                 backend.cpuFeatures.isEmpty ? "nothing" : backend.cpuFeatures.joined(separator: ", "),
                 backend.path.isEmpty ? "(built in)" : backend.path)
         }
-        Terminal.write(table.text)
-        for rejected in engine.rejectedBackends { Terminal.write("not used: \(rejected.path): \(rejected.reason)\n") }
+        try Terminal.print(table.text)
+        for rejected in engine.rejectedBackends {
+            try Terminal.print("not used: \(rejected.path): \(rejected.reason)\n")
+        }
     }
 
     private static func describe(_ engine: Engine) -> JSONValue {

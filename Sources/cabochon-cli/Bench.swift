@@ -96,7 +96,7 @@ struct BenchCommand: ParsableCommand {
             }
         }
         let report = BenchReport(results: results)
-        Terminal.write(json ? report.json.text + "\n" : csv ? report.csv : report.table)
+        try Terminal.print(json ? report.json.text + "\n" : csv ? report.csv : report.table)
     }
 
     /// All cases of one model on one backend; the model is gone from memory before the next one comes.

@@ -26,16 +26,21 @@ struct CabochonCommand: ParsableCommand {
 
     static func main() {
         do {
-            var command = try parseAsRoot()
-            try command.run()
-        } catch let failure as Failure {
-            Terminal.note("cabochon: \(failure.message)")
-            Glibc.exit(1)
+            do {
+                var command = try parseAsRoot()
+                try command.run()
+            } catch  where !(error is Failure) {
+                let status = exitCode(for: error)
+                let message = fullMessage(for: error)
+                if !message.isEmpty && status.isSuccess { try Terminal.print(message + "\n") }
+                if !message.isEmpty && !status.isSuccess { Terminal.note(message) }
+                Glibc.exit(status == .validationFailure ? 2 : status.rawValue)
+            }
         } catch {
-            let status = exitCode(for: error)
-            let message = fullMessage(for: error)
-            if !message.isEmpty { Terminal.write(message + "\n", to: status.isSuccess ? STDOUT_FILENO : STDERR_FILENO) }
-            Glibc.exit(status == .validationFailure ? 2 : status.rawValue)
+            if let failure = error as? Failure, !failure.message.isEmpty {
+                Terminal.note("cabochon: \(failure.message)")
+            }
+            Glibc.exit(1)
         }
     }
 }

@@ -87,18 +87,18 @@ struct ChatCommand: ParsableCommand {
         _ text: String, _ conversation: inout Conversation, _ options: GenerationOptions
     ) throws -> AnswerEnd {
         let streams = !common.json
-        let answer = try conversation.answer(to: text, options: options) { piece in
-            if streams { Terminal.write(piece) }
+        let answer = try conversation.answer(to: text, options: options) { (piece) throws(Failure) in
+            if streams { try Terminal.print(piece) }
         }
         if common.json {
             let message: KeyValuePairs<String, JSONValue> = [
                 "role": .string("assistant"), "content": .string(answer.text),
             ]
-            Terminal.write(answer.json(model: conversation.model, including: message).text + "\n")
+            try Terminal.print(answer.json(model: conversation.model, including: message).text + "\n")
         } else if !answer.text.hasSuffix("\n") {
-            Terminal.write("\n")
+            try Terminal.print("\n")
         }
-        if streams { Terminal.write(answer.featureTables) }
+        if streams { try Terminal.print(answer.featureTables) }
         if answer.end == .cancelled && answer.result == nil {
             Terminal.note("Stopped before the first word; your message is not part of the conversation.")
         }

@@ -99,14 +99,14 @@ struct ClassifyCommand: ParsableCommand {
             throw Failure(error.message)
         }
         let model = guardian.model
-        guard common.json else { return _ = Terminal.write(report.table(verdicts)) }
+        guard common.json else { return try Terminal.print(report.table(verdicts)) }
         let object = JSONValue.object([
             "template": .string(guardian.options.template.name),
             "verdicts": .array(verdicts.map(report.json)),
             "model": .string(model.path), "backend": .string(model.backend),
             "threads": .integer(model.engine.threadCount),
         ])
-        Terminal.write(object.text + "\n")
+        try Terminal.print(object.text + "\n")
     }
 }
 

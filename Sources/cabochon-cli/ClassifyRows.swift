@@ -106,7 +106,7 @@ struct ClassifyRows {
                 Terminal.note("\(input):\(row.line): \(reason.message)")
             }
             guard Terminal.write(text(row, result) + "\n", to: descriptor) else {
-                failure = Failure(path: output ?? "standard output")
+                failure = output.map { Failure(path: $0) } ?? .standardOutput
                 return false
             }
             shown.show(

@@ -40,14 +40,22 @@ struct Conversation {
     ///
     /// Where that fails, or Ctrl-C comes before the first token, the conversation is as before.
     mutating func answer(
-        to text: String, options: GenerationOptions, onText: (String) -> Void
+        to text: String, options: GenerationOptions, onText: (String) throws(Failure) -> Void
     ) throws(Failure) -> Answer {
         var turn: [ChatMessage] = []
         if systemIsPending, let system { turn.append(ChatMessage(role: .system, content: system)) }
         turn.append(ChatMessage(role: .user, content: text))
         let rendered = try render(turn)
         let prompt = Array(rendered.dropFirst(session.length))
-        let answer = try Answer(after: prompt, in: session, options: options, onText: onText)
+        let held = session.length
+        let answer: Answer
+        do {
+            answer = try Answer(after: prompt, in: session, options: options, onText: onText)
+        } catch {
+            // The library takes back a call that failed, but not one whose text could not be written.
+            try orFail { () throws(CabochonError) in try session.truncate(to: min(held, session.length)) }
+            throw error
+        }
         guard let result = answer.result else { return answer }
         transcript = rendered + result.tokens
         messages += turn + [ChatMessage(role: .assistant, content: answer.text)]

@@ -95,9 +95,9 @@ struct EncodeCommand: ParsableCommand {
         if let npz { try report.write(to: npz) }
         if common.json {
             let results = byToken ? report.byToken(top) : report.bySource()
-            Terminal.write(JSONValue.object(["results": .array(results)]).text + "\n")
+            try Terminal.print(JSONValue.object(["results": .array(results)]).text + "\n")
         } else {
-            Terminal.write(report.table(top))
+            try Terminal.print(report.table(top))
         }
         // Of some features nobody knows how many should be active.
         if features == nil, let warning = report.warning(averageL0: sae.averageL0) { Terminal.note(warning) }

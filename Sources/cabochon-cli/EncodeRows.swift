@@ -52,7 +52,7 @@ struct EncodeRows {
         if !shard.tokens.isEmpty || line > state.lines { try write(&shard, endLine: line, to: &state) }
         progress.finish()
         if json {
-            Terminal.write(state.json(self).text + "\n")
+            try Terminal.print(state.json(self).text + "\n")
         } else {
             Terminal.note(
                 "\(state.lines) texts, \(state.tokens) tokens, \(state.shards) shards in \(output); "

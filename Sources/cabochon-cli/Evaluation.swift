@@ -32,7 +32,7 @@ struct Evaluation {
             }
             try Calibration.write(best, template: guardian.options.template.name, to: calibration)
         }
-        Terminal.write(json ? self.json(evaluations, scored.count).text + "\n" : Self.table(evaluations))
+        try Terminal.print(json ? self.json(evaluations, scored.count).text + "\n" : Self.table(evaluations))
     }
 
     /// The highest score of all policies, against a label of any.

@@ -10,6 +10,10 @@ struct Failure: Error {
 
     /// What went wrong with a file, in the system's words.
     init(path: String, reason: Int32 = errno) { message = "\(path): \(String(cString: strerror(reason)))" }
+
+    /// That standard output could not be written, by errno. Where its reader has gone there is nobody to tell, and
+    /// no message.
+    static var standardOutput: Failure { errno == EPIPE ? Failure("") : Failure(path: "standard output") }
 }
 
 /// Runs `body`, with the library's errors as failures.

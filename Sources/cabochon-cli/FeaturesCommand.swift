@@ -70,7 +70,7 @@ struct FeaturesCommand: ParsableCommand {
             guard TextFile.write(AtlasPage.html(report.json), to: html) else { throw Failure(path: html) }
             Terminal.note("\(report.featureCount) features over \(atlas.tokens) tokens in \(html)")
         }
-        if common.json { Terminal.write(report.json.text + "\n") }
+        if common.json { try Terminal.print(report.json.text + "\n") }
     }
 
     private func text(of bytes: [UInt8], _ line: Int) throws(Failure) -> String {

@@ -63,15 +63,15 @@ struct GenerateCommand: ParsableCommand {
         var options = sampling.generationOptions
         options.logprobCount = logprobs
         options.interventions = try dictionaries.interventions(for: model)
-        let answer = try Answer(after: tokens, in: session, options: options) { text in
-            if !common.json { Terminal.write(text) }
+        let answer = try Answer(after: tokens, in: session, options: options) { (text) throws(Failure) in
+            if !common.json { try Terminal.print(text) }
         }
         if common.json {
-            Terminal.write(answer.json(model: model, including: ["text": .string(answer.text)]).text + "\n")
+            try Terminal.print(answer.json(model: model, including: ["text": .string(answer.text)]).text + "\n")
         } else if !answer.text.hasSuffix("\n") {
-            Terminal.write("\n")
+            try Terminal.print("\n")
         }
-        if !common.json { Terminal.write(answer.featureTables) }
+        if !common.json { try Terminal.print(answer.featureTables) }
         Terminal.note(answer.summary(model: model))
         if answer.end == .cancelled { throw ExitCode.failure }
     }

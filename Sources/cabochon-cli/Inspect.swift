@@ -24,10 +24,10 @@ struct InspectCommand: ParsableCommand {
         let model = try model.load(common) { $0.vocabularyOnly = true }
         let description = try orFail { () throws(CabochonError) in try model.inspect() }
         if common.json {
-            Terminal.write(Self.json(model, description).text + "\n")
+            try Terminal.print(Self.json(model, description).text + "\n")
         } else {
-            Terminal.write(Self.summary(model, description))
-            if tensors { Terminal.write("\n" + Self.table(description.tensors)) }
+            try Terminal.print(Self.summary(model, description))
+            if tensors { try Terminal.print("\n" + Self.table(description.tensors)) }
         }
     }
 

@@ -68,7 +68,7 @@ struct ScopeEvalCommand: ParsableCommand {
             ("spliced_loss", scores.splicedLoss), ("zero_loss", scores.zeroLoss), ("delta_loss", scores.deltaLoss),
             ("loss_recovered", scores.lossRecovered),
         ]
-        show(rows, tokens: scores.tokens, sae: sae)
+        try show(rows, tokens: scores.tokens, sae: sae)
         if scores.isSuspicious {
             Terminal.note(
                 "cabochon: l0 is \(fixed(scores.l0, 1)), where the dictionary's path says \(sae.averageL0 ?? 0): "
@@ -84,17 +84,17 @@ struct ScopeEvalCommand: ParsableCommand {
         }.filter { $0.count > 2 }
     }
 
-    private func show(_ rows: [(String, Double)], tokens: Int, sae: SparseAutoencoder) {
+    private func show(_ rows: [(String, Double)], tokens: Int, sae: SparseAutoencoder) throws(Failure) {
         if common.json {
             var object = JSONObject()
             _ = object.append(key: "tokens", value: .integer(tokens))
             for (name, value) in rows { _ = object.append(key: name, value: .number(value)) }
             _ = object.append(key: "average_l0", value: sae.averageL0.map { .integer($0) } ?? .null)
-            Terminal.write(JSONValue.object(object).text + "\n")
+            try Terminal.print(JSONValue.object(object).text + "\n")
         } else {
             var table = Table(["": .left, "\(tokens) tokens": .right])
             for (name, value) in rows { table.append(name, fixed(value, 4)) }
-            Terminal.write(table.text)
+            try Terminal.print(table.text)
         }
     }
 
@@ -123,9 +123,9 @@ struct ScopeEvalCommand: ParsableCommand {
                         ])
                     }),
             ])
-            return _ = Terminal.write(object.text + "\n")
+            return try Terminal.print(object.text + "\n")
         }
-        Terminal.write(
+        try Terminal.print(
             """
             \(fixed(100 * survival.share, 1)) % of \(survival.total) activations survive in \(other)
             \(fixed(100 * survival.featureShare, 1)) % of the \(survival.counted) features that fired at least \
@@ -134,7 +134,7 @@ struct ScopeEvalCommand: ParsableCommand {
             """)
         var table = Table(["feature": .right, "fired": .right, "surviving": .right])
         for one in worst { table.append("\(one.feature)", "\(one.fired)", fixed(one.share, 3)) }
-        Terminal.write(table.text)
+        try Terminal.print(table.text)
     }
 }
 

@@ -56,21 +56,21 @@ struct TokenizeCommand: ParsableCommand {
             let object = JSONValue.object([
                 "tokens": .integers(tokens), "count": .integer(tokens.count), "pieces": .array(texts),
             ])
-            Terminal.write(object.text + "\n")
+            try Terminal.print(object.text + "\n")
         } else if pieces {
             var table = Table(["position": .right, "id": .right, "piece": .left])
             for (position, (token, text)) in zip(tokens, texts).enumerated() {
                 table.append("\(position)", "\(token)", text.text)
             }
-            Terminal.write(table.text)
+            try Terminal.print(table.text)
         } else {
-            Terminal.write(tokens.map { "\($0)" }.joined(separator: " ") + "\n")
+            try Terminal.print(tokens.map { "\($0)" }.joined(separator: " ") + "\n")
         }
     }
 
     private func printText(of tokens: [Int32], _ model: Model) throws(Failure) {
         let text = try orFail { () throws(CabochonError) in try model.tokenizer.decodeText(tokens) }
-        Terminal.write(common.json ? JSONValue.object(["text": .string(text)]).text + "\n" : text + "\n")
+        try Terminal.print(common.json ? JSONValue.object(["text": .string(text)]).text + "\n" : text + "\n")
     }
 
     private func inputText() throws(Failure) -> String {

@@ -57,7 +57,7 @@ struct LineEditor {
                 rawMode.suspend()
                 drawnRow = 0
             case .control("l"):
-                Terminal.write("\u{1B}[H\u{1B}[2J")
+                Terminal.write("\u{1B}[H\u{1B}[2J", to: STDOUT_FILENO)
                 drawnRow = 0
             case .up, .control("p"):
                 guard age < history.count else { continue }
@@ -91,7 +91,7 @@ struct LineEditor {
     private mutating func finish(_ prompt: String, _ buffer: inout LineBuffer) {
         buffer.moveToEnd()
         draw(prompt, buffer)
-        Terminal.write("\n")
+        Terminal.write("\n", to: STDOUT_FILENO)
     }
 
     /// Redraws everything in one write: no flicker, and nothing half drawn.
@@ -107,6 +107,6 @@ struct LineEditor {
         output += "\r"
         if cursor.column > 0 { output += "\u{1B}[\(cursor.column)C" }
         drawnRow = cursor.row
-        Terminal.write(output)
+        Terminal.write(output, to: STDOUT_FILENO)
     }
 }

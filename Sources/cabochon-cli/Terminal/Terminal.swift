@@ -17,9 +17,15 @@ enum Terminal {
         return Int(size.ws_col)
     }
 
-    /// Writes all bytes of `text`. False once the other end is gone.
+    /// Writes a command's results, or part of them, to standard output.
+    static func print(_ text: String) throws(Failure) {
+        guard write(text, to: STDOUT_FILENO) else { throw .standardOutput }
+    }
+
+    /// Writes all bytes of `text`. False, with errno set, where that failed; for what is not a result it is nothing
+    /// that anybody could be told.
     @discardableResult
-    static func write(_ text: String, to descriptor: Int32 = STDOUT_FILENO) -> Bool {
+    static func write(_ text: String, to descriptor: Int32) -> Bool {
         var text = text
         return text.withUTF8 { bytes in
             var done = 0
@@ -73,12 +79,12 @@ struct RawMode: ~Copyable {
         raw.c_cflag |= tcflag_t(CS8)
         // Drain, not flush: what was typed while the answer came stays.
         _ = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw)
-        Terminal.write("\u{1B}[?2004h")
+        Terminal.write("\u{1B}[?2004h", to: STDOUT_FILENO)
     }
 
     func restore() {
         var original = original
-        Terminal.write("\u{1B}[?2004l")
+        Terminal.write("\u{1B}[?2004l", to: STDOUT_FILENO)
         _ = tcsetattr(STDIN_FILENO, TCSADRAIN, &original)
     }
 
