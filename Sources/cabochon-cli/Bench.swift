@@ -46,8 +46,8 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Tokens that come before what is decoded.", valueName: "tokens"))
     var depth = NumberList([0, 1024, 4096])
 
-    @Option(help: KVType.help)
-    var kvType: KVType = .f16
+    @Option(help: CacheType.help)
+    var kvType = CacheType(.f16)
 
     @Option(help: ArgumentHelp("Repetitions of each.", valueName: "count"))
     var repetitions = 5
@@ -110,7 +110,7 @@ struct BenchCommand: ParsableCommand {
         common.verbose = verbose
         var options = ModelOptions()
         options.model = path
-        let model = try options.load(common) { $0.kvType = kvType }
+        let model = try options.load(common) { $0.kvType = kvType.type }
         let run = try BenchRun(
             model: model, threads: threads == 0 ? model.engine.threadCount : threads, cases: cases,
             measuresLimits: limits)

@@ -103,8 +103,8 @@ struct ContextOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Positions of the context. Without it: the model's own.", valueName: "tokens"))
     var context: Int?
 
-    @Option(help: KVType.help)
-    var kvType: KVType = .f16
+    @Option(help: CacheType.help)
+    var kvType = CacheType(.f16)
 
     func validate() throws {
         if let context, context < 1 { throw ValidationError("--context is at least 1.") }
@@ -112,20 +112,24 @@ struct ContextOptions: ParsableArguments {
 
     func apply(to options: inout Model.Options) {
         options.contextLength = context ?? 0
-        options.kvType = kvType
+        options.kvType = kvType.type
     }
 }
 
-extension KVType: ExpressibleByArgument {
-    static var help: ArgumentHelp {
-        ArgumentHelp("Numbers of the KV cache: f16, f32, or q8_0, which is half of f16.", valueName: "type")
+/// A KVType by its name. Not KVType itself, for ArgumentParser shows an enumeration's raw values, which are the library's.
+struct CacheType: ExpressibleByArgument, CustomStringConvertible {
+    static let help = ArgumentHelp(
+        "Numbers of the KV cache: f16, f32, or q8_0, which is half of f16.", valueName: "type")
+    static let allValueStrings = KVType.allCases.map { "\($0)" }
+
+    let type: KVType
+
+    init(_ type: KVType) { self.type = type }
+
+    init?(argument: String) {
+        guard let type = KVType.allCases.first(where: { "\($0)" == argument }) else { return nil }
+        self.type = type
     }
 
-    public init?(argument: String) {
-        guard let type = Self.allCases.first(where: { "\($0)" == argument }) else { return nil }
-        self = type
-    }
-
-    public static var allValueStrings: [String] { allCases.map { "\($0)" } }
-    public var defaultValueDescription: String { "\(self)" }
+    var description: String { "\(type)" }
 }

@@ -13,6 +13,12 @@ def test_help_names_the_common_options_and_gives_an_example(cabochon, command):
         assert option in text
 
 
+@pytest.mark.parametrize("command", ["generate", "chat", "bench"])
+def test_help_names_the_types_of_a_cache_and_which_is_the_default(cabochon, command):
+    text = " ".join(cabochon.text(command, "--help").rsplit("--kv-type <type>", 1)[1].split())
+    assert "(values: f16, f32, q8_0; default: f16)" in text.split("--", 1)[0]
+
+
 def test_bare_help_lists_every_command_once(cabochon):
     text = cabochon.text("--help")
     assert [text.count(f"\n  {command} ") for command in COMMANDS] == [1] * len(COMMANDS)
