@@ -23,10 +23,7 @@ struct BackendsCommand: ParsableCommand {
     func run() throws {
         let engine = try common.makeEngine()
         let backends = engine.backends
-        if let name = common.backend, name != "simd", !backends.contains(where: { $0.name == name || $0.path == name })
-        {
-            throw Failure("no backend \"\(name)\" here; there are: \(backends.map(\.name).joined(separator: ", "))")
-        }
+        if let name = common.backend { try backends.check(name) }
         if common.json {
             try Terminal.print(Self.describe(engine).text + "\n")
             return
@@ -61,5 +58,14 @@ struct BackendsCommand: ParsableCommand {
             "backends": .array(usable), "rejected": .array(rejected),
             "threads": .integer(engine.threadCount),
         ])
+    }
+}
+
+extension [BackendDescription] {
+    /// Refuses a name that none of these answers to.
+    func check(_ name: String) throws(Failure) {
+        guard name == "simd" || contains(where: { $0.name == name || $0.path == name }) else {
+            throw Failure("no backend \"\(name)\" here; there are: \(map(\.name).joined(separator: ", "))")
+        }
     }
 }

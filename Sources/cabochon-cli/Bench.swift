@@ -14,12 +14,14 @@ struct BenchCommand: ParsableCommand {
             Prefill is the time to read so many tokens and give the logits after the last; decode reads one token \
             and gives its logits, so many times, after as many tokens as --depth says. A run of each that is not \
             counted comes first: weights are packed by then, and the file is in memory. tokens/s is the median of \
-            the repetitions. GB/s is the bytes of the file's weights, and of the keys and values read, times the \
-            tokens per second; GOPS is two operations for each parameter but the embedding's. With --limits the \
+            the repetitions. MB/token is the bytes of the file's weights and of the keys and values that a token \
+            attends to, on average; GB/s, of decode, is that times the tokens per second; GOPS is two operations for each parameter but the embedding's. With --limits the \
             machine's rates are measured before and after each repetition, and the share says how near each came: \
             decode to the memory, prefill to the arithmetic on the numbers that most of the weights are made of. \
-            Tokens are random, the same in each run. With --json one object: processor_count, results (one \
-            object a row); with --csv a line of headings and a line a row.
+            Tokens are random, the same in each run. Rows are printed as they are measured, and stand where \
+            a later one fails. With --json one object, at the end: processor_count, results (one object a row, in \
+            which bytes_per_token is the weights' and kv_bytes_per_token the rest); with --csv a line of headings \
+            and a line a row.
             """)
 
     @Option(
@@ -87,36 +89,59 @@ struct BenchCommand: ParsableCommand {
     }
 
     func run() throws {
-        var results: [BenchResult] = []
-        for path in model {
-            for backend in backend.isEmpty ? [nil] : backend.map(Optional.some) {
-                for threads in threads?.numbers ?? [0] {
-                    results += try measure(path, backend: backend, threads: threads)
+        try check()
+        var report = BenchReport(
+            form: json ? .json : csv ? .csv : .table, names: model, cases: cases, measuresLimits: limits)
+        do {
+            for path in model {
+                for backend in backend.isEmpty ? [nil] : backend.map(Optional.some) {
+                    for threads in threads?.numbers ?? [0] {
+                        try measure(path, backend: backend, threads: threads, into: &report)
+                    }
                 }
             }
+        } catch {
+            say("")
+            try report.finish()
+            throw error
         }
-        let report = BenchReport(results: results)
-        try Terminal.print(json ? report.json.text + "\n" : csv ? report.csv : report.table)
+        try report.finish()
     }
 
-    /// All cases of one model on one backend; the model is gone from memory before the next one comes.
-    private func measure(_ path: String, backend: String?, threads: Int) throws -> [BenchResult] {
-        say("Loading \(path) ...")
-        defer { say("") }
+    /// What can be known before anything is measured: a mistyped last name should not cost the hour before it.
+    private func check() throws(Failure) {
+        for path in model where access(path, F_OK) != 0 { throw Failure(path: path) }
+        let backends = backend.isEmpty ? [] : try common(backend: nil, threads: 1).makeEngine().backends
+        for name in backend {
+            // A plugin's path is the library's to open.
+            guard name.hasPrefix("/") else { try backends.check(name); continue }
+            guard access(name, F_OK) == 0 else { throw Failure(path: name) }
+        }
+    }
+
+    private func common(backend: String?, threads: Int) -> CommonOptions {
         var common = CommonOptions()
         common.backend = backend
         common.threads = threads == 0 ? nil : threads
         common.json = false
         common.verbose = verbose
+        return common
+    }
+
+    /// All cases of one model on one backend; the model is gone from memory before the next one comes.
+    private func measure(_ path: String, backend: String?, threads: Int, into report: inout BenchReport) throws {
+        say("Loading \(path) ...")
         var options = ModelOptions()
         options.model = path
-        let model = try options.load(common) { $0.kvType = kvType.type }
+        let model = try options.load(common(backend: backend, threads: threads)) { $0.kvType = kvType.type }
         let run = try BenchRun(
             model: model, threads: threads == 0 ? model.engine.threadCount : threads, cases: cases,
             measuresLimits: limits)
-        return try cases.map { benchCase in
+        for benchCase in cases {
             say("\(path), \(model.backend), \(benchCase.words) ...")
-            return try run.measure(benchCase, repetitions: repetitions)
+            let result = try run.measure(benchCase, repetitions: repetitions)
+            say("")
+            try report.append(result)
         }
     }
 

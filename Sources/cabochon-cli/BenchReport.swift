@@ -3,35 +3,67 @@
 import Cabochon
 import CabochonShims
 
+/// Prints each result when it is there, so that none is lost with what fails or is stopped after it; as JSON, which
+/// is one document, at the end.
 struct BenchReport {
-    let results: [BenchResult]
+    enum Form { case table, json, csv }
 
-    var table: String {
-        let measuresLimits = results.contains { $0.shareOfLimit != nil }
-        var columns: [(String, Table.Alignment)] = [
-            ("file", .left), ("type", .left), ("backend", .left), ("threads", .right), ("what", .left),
-            ("tokens/s", .right), ("lowest", .right), ("highest", .right), ("MB/token", .right), ("GB/s", .right),
-            ("GOPS", .right),
+    private let form: Form
+    private let measuresLimits: Bool
+    /// Heading, alignment and width of each column: what is known of the rows to come.
+    private let columns: [(heading: String, alignment: Table.Alignment, width: Int)]
+    private var results: [BenchResult] = []
+
+    /// - Parameter names: paths of the models that will come.
+    init(form: Form, names: [String], cases: [BenchCase], measuresLimits: Bool) {
+        self.form = form
+        self.measuresLimits = measuresLimits
+        var columns: [(heading: String, alignment: Table.Alignment, width: Int)] = [
+            ("file", .left, names.map { Self.name(of: $0).count }.max() ?? 0), ("type", .left, 6),
+            ("backend", .left, 7), ("threads", .right, 7), ("what", .left, cases.map(\.words.count).max() ?? 0),
+            ("tokens/s", .right, 8), ("lowest", .right, 8), ("highest", .right, 8), ("MB/token", .right, 8),
+            ("GB/s", .right, 6), ("GOPS", .right, 7),
         ]
-        if measuresLimits { columns += [("limit", .right), ("share", .right)] }
-        var table = Table(columns)
-        for result in results {
-            var cells = [
-                name(of: result.file.path), result.file.type, result.backend, "\(result.threads)",
-                result.benchCase.words, rate(result.tokensPerSecond), rate(result.lowest), rate(result.highest),
-                fixed(Double(result.bytesPerToken) / 1e6, 1),
-                result.readBytesPerSecond.map { fixed($0 / 1e9, 1) } ?? "-", fixed(result.operationsPerSecond / 1e9, 1),
-            ]
-            if measuresLimits {
-                cells.append(limit(of: result))
-                cells.append(result.shareOfLimit.map { "\(fixed($0 * 100, 0)) %" } ?? "-")
-            }
-            table.append(cells)
-        }
-        return table.text
+        if measuresLimits { columns += [("limit", .right, 10), ("share", .right, 5)] }
+        self.columns = columns.map { ($0.heading, $0.alignment, max($0.width, $0.heading.count)) }
     }
 
-    private func name(of path: String) -> String {
+    mutating func append(_ result: BenchResult) throws(Failure) {
+        let isFirst = results.isEmpty
+        results.append(result)
+        switch form {
+        case .table: try Terminal.print((isFirst ? line(columns.map(\.heading)) : "") + line(cells(of: result)))
+        case .csv:
+            let headings = fields(of: result).map(\.key).joined(separator: ",") + "\n"
+            try Terminal.print((isFirst ? headings : "") + csv(of: result))
+        case .json: break
+        }
+    }
+
+    /// Prints what waits for the last result; nothing where there is none.
+    func finish() throws(Failure) {
+        if form == .json && !results.isEmpty { try Terminal.print(json.text + "\n") }
+    }
+
+    private func line(_ cells: [String]) -> String {
+        Table.line(cells, columns.map(\.alignment), columns.map(\.width))
+    }
+
+    private func cells(of result: BenchResult) -> [String] {
+        var cells = [
+            Self.name(of: result.file.path), result.file.type, result.backend, "\(result.threads)",
+            result.benchCase.words, rate(result.tokensPerSecond), rate(result.lowest), rate(result.highest),
+            fixed(Double(result.bytesPerToken + result.kvBytesPerToken) / 1e6, 1),
+            result.readBytesPerSecond.map { fixed($0 / 1e9, 1) } ?? "-", fixed(result.operationsPerSecond / 1e9, 1),
+        ]
+        if measuresLimits {
+            cells.append(limit(of: result))
+            cells.append(result.shareOfLimit.map { "\(fixed($0 * 100, 0)) %" } ?? "-")
+        }
+        return cells
+    }
+
+    private static func name(of path: String) -> String {
         path.split(separator: "/").last.map(String.init) ?? path
     }
 
@@ -45,7 +77,7 @@ struct BenchReport {
         return result.limit { $0.operations(arithmetic) }.map { "\(fixed($0 / 1e9, 0)) GOPS" } ?? "-"
     }
 
-    var json: JSONValue {
+    private var json: JSONValue {
         .object([
             "processor_count": .integer(Int(cabochon_shim_processors().count)),
             "results": .array(
@@ -59,19 +91,16 @@ struct BenchReport {
         ])
     }
 
-    /// A line of headings, then one for each result. Fields that do not apply are empty.
-    var csv: String {
-        let headings = results.first.map { fields(of: $0).map(\.key) } ?? []
-        let lines = results.map { result in
-            fields(of: result).map { field -> String in
-                switch field.value {
-                case .null: ""
-                case .string(let text): quoted(text)
-                default: field.value.text
-                }
+    /// Fields that do not apply are empty.
+    private func csv(of result: BenchResult) -> String {
+        let cells = fields(of: result).map { field -> String in
+            switch field.value {
+            case .null: ""
+            case .string(let text): quoted(text)
+            default: field.value.text
             }
         }
-        return ([headings] + lines).map { $0.joined(separator: ",") + "\n" }.joined()
+        return cells.joined(separator: ",") + "\n"
     }
 
     private func quoted(_ text: String) -> String {

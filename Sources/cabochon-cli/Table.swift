@@ -20,14 +20,17 @@ struct Table {
     /// The rows under their headings, two blanks between columns, none at a line's end.
     var text: String {
         let widths = alignments.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        return rows.map { row in
-            let cells = row.indices.map { column in
-                let blanks = String(repeating: " ", count: widths[column] - row[column].count)
-                return alignments[column] == .right ? blanks + row[column] : row[column] + blanks
-            }
-            let line = cells.joined(separator: "  ")
-            return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
-        }.joined()
+        return rows.map { Self.line($0, alignments, widths) }.joined()
+    }
+
+    /// One row in columns of these widths; a cell that is wider moves what comes after it.
+    static func line(_ row: [String], _ alignments: [Alignment], _ widths: [Int]) -> String {
+        let cells = row.indices.map { column in
+            let blanks = String(repeating: " ", count: max(0, widths[column] - row[column].count))
+            return alignments[column] == .right ? blanks + row[column] : row[column] + blanks
+        }
+        let line = cells.joined(separator: "  ")
+        return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
     }
 }
 

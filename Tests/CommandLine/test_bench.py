@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import pytest
 
@@ -73,6 +74,34 @@ def test_the_table_is_aligned_and_names_file_and_case(cabochon, tiny_gguf):
     column = lines[0].index("what")
     assert [line[column:].split("  ")[0] for line in lines[1:]] == ["prefill 8", "decode 3 @ 0", "decode 3 @ 20"]
     assert all(line.startswith(tiny_gguf.name) for line in lines[1:])
+
+
+def test_the_bytes_of_a_token_in_the_table_include_keys_and_values_as_its_bytes_a_second_do(cabochon, tiny_gguf):
+    arguments = ["bench", "--model", tiny_gguf, *QUICK, "--depth", "2000"]
+    deep = cabochon.json(*arguments)["results"][1]
+    lines = cabochon.text(*arguments).splitlines()
+    end = lines[0].index("MB/token") + len("MB/token")
+    read = (deep["bytes_per_token"] + deep["kv_bytes_per_token"]) / 1e6
+    assert deep["kv_bytes_per_token"] > 200_000
+    assert float(lines[2][:end].split()[-1]) == pytest.approx(read, abs=0.06)
+
+
+def test_results_stand_where_a_later_model_fails(cabochon, tiny_gguf, tmp_path):
+    broken = tmp_path / "broken.gguf"
+    broken.write_text("This is no model.")
+    for form in ([], ["--csv"], ["--json"]):
+        done = cabochon.run("bench", "--model", tiny_gguf, "--model", broken, *QUICK, *form)
+        assert done.returncode == 1 and str(broken) in done.stderr.decode()
+        text = done.stdout.decode()
+        rows = json.loads(text)["results"] if form == ["--json"] else text.splitlines()[1:]
+        assert len(rows) == 3
+
+
+def test_a_model_or_backend_that_is_not_there_is_found_before_anything_is_measured(cabochon, tiny_gguf):
+    start = ["bench", "--model", tiny_gguf, *QUICK]
+    assert "/no/such.gguf" in cabochon.failure(*start, "--model", "/no/such.gguf")
+    assert "abacus" in cabochon.failure(*start, "--backend", "abacus")
+    assert "/no/such.so" in cabochon.failure(*start, "--backend", "/no/such.so")
 
 
 def test_every_model_backend_and_thread_count_is_measured(cabochon, tiny, tiny_gguf):
