@@ -23,7 +23,7 @@ this processor in an environment in --venv, or that of --llama-python, which may
 CMAKE_ARGS="-DGGML_NATIVE=OFF" and measured beside --backend avx2. OpenVINO GenAI and transformers
 (bf16): a FOLDER in their own format, as make_peers.py makes them, and --peer-python; left out where not
 installed. --openvino may be given several times; GROUP is its DYNAMIC_QUANTIZATION_GROUP_SIZE, how many
-many activations share a scale (32 unless given; 128 is faster and less exact). Exit status: 0 done; 1 where a
+activations share a scale (32 unless given; 128 is faster and less exact). Exit status: 0 done; 1 where a
 runtime failed, which is left out, and with which all of that model is where it is Cabochon; 2 bad usage.
 """
 

@@ -246,7 +246,7 @@ public func cabochon_guard_score(
     boundary(error) { () throws(CabochonError) in
         let handle = try ownGuardHandle(guard_)
         guard let out_score else { throw CabochonError(.invalidArgument, "out_score is NULL") }
-        let ids = Array(try elements(ids, id_count, "ids"))
+        let ids = Array(try prompt(ids, id_count, for: handle.moderator.model))
         out_score.pointee = try handle.cancellation.during { (cancellation) throws(CabochonError) in
             try handle.moderator.score(ids, cancellation: cancellation).score
         }
