@@ -1,8 +1,8 @@
 /* limits.c - threads that read memory or multiply registers, and the time they take together.
  *
  * Each thread takes pieces from a shared counter, so that one which the system holds up does not
- * decide the result. Of a few rounds the fastest counts: a limit is what the machine can do, and a
- * slower round met somebody else. */
+ * decide the result. Of arithmetic the fastest of a few rounds counts, of reading their mean; `rate`
+ * says why. */
 #define _GNU_SOURCE
 #include "MachineLimits.h"
 

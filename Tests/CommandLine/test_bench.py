@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import time
 
 import pytest
 
@@ -102,6 +104,17 @@ def test_a_model_or_backend_that_is_not_there_is_found_before_anything_is_measur
     assert "/no/such.gguf" in cabochon.failure(*start, "--model", "/no/such.gguf")
     assert "abacus" in cabochon.failure(*start, "--backend", "abacus")
     assert "/no/such.so" in cabochon.failure(*start, "--backend", "/no/such.so")
+
+
+def test_limits_are_those_of_the_processors_there_are_whatever_the_count_of_threads(cabochon, tiny_gguf):
+    """More threads than processors would also take as many times as long."""
+    def seconds(threads):
+        start = time.monotonic()
+        cabochon.json("bench", "--model", tiny_gguf, "--prompt", "4", "--decode", "0", "--repetitions", "1",
+                      "--backend", "scalar", "--limits", "--threads", threads)
+        return time.monotonic() - start
+
+    assert seconds(256) < 5 + 5 * seconds(len(os.sched_getaffinity(0)))
 
 
 def test_every_model_backend_and_thread_count_is_measured(cabochon, tiny, tiny_gguf):

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 typedef struct {
-    double read_bytes; /* a second, from memory, over some 50 ms */
+    double read_bytes; /* a second, from memory, over four passes of 512 MiB */
     /* Operations a second on registers alone, a multiplication and an addition being two; 0 where
      * the processor has no instruction for it that is known here. */
     double int8_operations;
@@ -15,8 +15,9 @@ typedef struct {
     double f32_operations;
 } cabochon_limits;
 
-/* Takes about a third of a second, and 512 MiB that it keeps for the next call. cpu_features: bits
- * CABOCHON_CPU_ of cabochon/backend.h. Returns 0, or errno where memory or threads were refused. One
+/* Takes about a third of a second where each thread has a processor to itself, and 512 MiB that it keeps
+ * for the next call. threads: no more than there are such processors, or it is measured how they take
+ * turns. cpu_features: bits CABOCHON_CPU_ of cabochon/backend.h. Returns 0, or errno where memory or threads were refused. One
  * thread at a time. */
 int cabochon_limits_measure(uint32_t threads, uint64_t cpu_features, cabochon_limits *out_limits);
 
