@@ -4,6 +4,9 @@ import Testing
 
 @testable import Cabochon
 
+/// Where there is one only, a pool starts no thread.
+private let hasTwoProcessors = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1
+
 struct ThreadPoolTests {
     /// How often each index of a job was done.
     private final class Tally: Sendable {
@@ -29,9 +32,8 @@ struct ThreadPoolTests {
         }
     }
 
-    @Test(.enabled(if: sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1), arguments: [0, 16, 31])
-    func whatAThreadThatIsHeldUpLeavesIsTakenByTheOthers(heldUp: Int) {
-        let pool = ThreadPool(threadCount: 2)
+    /// A job in which the thread that does `heldUp` goes on when all else is done, so that it needs a second one.
+    private func expectSharedOut(_ pool: ThreadPool, heldUp: Int) {
         let tally = Tally(32)
         pool.forEach(32) { index, _ in
             if index == heldUp {
@@ -42,6 +44,60 @@ struct ThreadPoolTests {
             tally.add(index)
         }
         #expect(tally.all == Array(repeating: 1, count: 32))
+    }
+
+    @Test(.enabled(if: hasTwoProcessors), arguments: [0, 16, 31])
+    func whatAThreadThatIsHeldUpLeavesIsTakenByTheOthers(heldUp: Int) {
+        expectSharedOut(ThreadPool(threadCount: 2), heldUp: heldUp)
+    }
+
+    @Test(.enabled(if: hasTwoProcessors))
+    func theSecondJobOfAPoolIsSharedOutTooAndSoAreThoseAfterEnterAndLeave() {
+        let pool = ThreadPool(threadCount: 2)
+        for _ in 0..<2 { expectSharedOut(pool, heldUp: 0) }
+        for _ in 0..<3 {
+            pool.enter()
+            expectSharedOut(pool, heldUp: 0)
+            pool.leave()
+        }
+        expectSharedOut(pool, heldUp: 0)
+    }
+
+    @Test(.enabled(if: hasTwoProcessors))
+    func twoCallersOfTwoThreadsHaveNoWorkerAndOneOfThemHasItAgain() {
+        let pool = ThreadPool(threadCount: 2)
+        pool.enter()
+        expectSharedOut(pool, heldUp: 0)
+        pool.enter()
+        let ofWorker = Tally(2)
+        pool.forEach(100) { _, worker in
+            usleep(1000)
+            ofWorker.add(worker)
+        }
+        #expect(ofWorker.all == [100, 0])
+        pool.leave()
+        expectSharedOut(pool, heldUp: 0)
+        pool.leave()
+    }
+
+    @Test(.enabled(if: hasTwoProcessors))
+    func aWorkerLeavesTheRestOfAJobWhenAnotherCallerComes() {
+        let pool = ThreadPool(threadCount: 2)
+        pool.enter()
+        let ofWorker = Tally(2)
+        pool.forEach(100) { _, worker in
+            // The caller goes on when the worker has come, and another caller while the worker was busy.
+            if worker == 0 {
+                for _ in 0..<10_000 where ofWorker.all[1] == 0 { usleep(1000) }
+                usleep(1000)
+            } else if ofWorker.all[1] == 0 {
+                pool.enter()
+            }
+            ofWorker.add(worker)
+        }
+        #expect(ofWorker.all == [99, 1])
+        pool.leave()
+        pool.leave()
     }
 
     @Test func jobsOfSeveralCallersAreAllDoneWhole() async {
