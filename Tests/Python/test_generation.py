@@ -1,5 +1,7 @@
 """Answers: sampling, stopping, log-probabilities, callbacks."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,15 @@ def test_the_answer_is_the_text_of_its_tokens(model):
     assert generation.timings.decode_tokens == 40 and generation.timings.decode_seconds > 0
 
 
+def test_the_time_of_the_prompt_and_of_the_answer_are_told_apart(model):
+    start = time.perf_counter()
+    timings = model.generate(PROMPT, max_tokens=4, on_text=lambda _: time.sleep(0.02), **VARIED).timings
+    whole = time.perf_counter() - start
+    # However slow the machine is: the callback's time is the answer's, and no time is in both.
+    assert timings.decode_seconds >= 4 * 0.02
+    assert timings.prompt_seconds > 0 and timings.prompt_seconds + timings.decode_seconds <= whole
+
+
 @pytest.mark.parametrize("start", [0, 3, 17, 29])
 def test_a_stop_text_ends_the_answer_before_itself(model, start):
     whole = model.generate(PROMPT, max_tokens=60, **VARIED).text
@@ -57,6 +68,32 @@ def test_a_stop_text_that_never_comes_is_not_missed(model):
     pieces = []
     generation = model.generate(PROMPT, max_tokens=20, stop=whole[-3:] + "\u2603", on_text=pieces.append, **VARIED)
     assert generation.text == whole == "".join(pieces)
+
+
+def test_text_held_back_for_a_stop_that_never_came_is_in_the_answer_at_the_end_of_turn(model):
+    # Random weights end no answer of their own accord, so the dice decide.
+    options = dict(max_tokens=30, temperature=3.0, logit_bias={model.eos_ids[-1]: 12.0})
+    answers = ((seed, model.generate(PROMPT, seed=seed, **options)) for seed in range(200))
+    seed, whole = next((seed, one) for seed, one in answers if one.finish_reason == "eos" and len(one.tokens) >= 3)
+    pieces = []
+    generation = model.generate(PROMPT, stop=whole.text[-2:] + "\u2603", on_text=pieces.append, seed=seed, **options)
+    assert generation.finish_reason == "eos" and generation.tokens == whole.tokens
+    assert generation.text == whole.text == "".join(pieces) == model.detokenize(whole.tokens)
+    # A piece for each token, and one that was held back until the end.
+    assert len(pieces) == len(whole.tokens) + 1 and pieces[-1]
+
+
+def test_text_held_back_for_a_stop_that_never_came_is_in_the_answer_that_a_callback_ended(model):
+    text = model.detokenize(model.generate(PROMPT, max_tokens=4, **VARIED).tokens)
+    pieces = []
+
+    def enough(piece):
+        pieces.append(piece)
+        return len(pieces) == 4
+
+    generation = model.generate(PROMPT, max_tokens=50, stop=text[-2:] + "\u2603", on_text=enough, **VARIED)
+    assert generation.finish_reason == "callback" and generation.text == text
+    assert "".join(pieces) == text[:-2]
 
 
 def test_end_of_turn_stops_unless_ignored(model):
@@ -100,6 +137,62 @@ def test_penalties_make_repetition_rarer(model):
     for penalty in ({"repetition_penalty": 5.0}, {"presence_penalty": 50.0}, {"frequency_penalty": 50.0}):
         varied = model.generate(PROMPT, max_tokens=40, temperature=0, ignore_eos=True, **penalty)
         assert len(set(varied.tokens)) > len(set(plain.tokens)), penalty
+
+
+def penalised(logits, before, answer, bias=0.0, repetition=1.0, presence=0.0, frequency=0.0, window=64):
+    """What cabochon.h says of logits [vocab] after the tokens of the prompt and of the answer so far."""
+    logits = logits.astype(np.float64) + bias
+    for token in set((before + answer)[-window:] if window else before + answer):
+        logits[token] = logits[token] / repetition if logits[token] > 0 else logits[token] * repetition
+    for token in set(answer):
+        logits[token] -= presence + frequency * answer.count(token)
+    return logits
+
+
+def log_softmax(logits):
+    return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+
+
+def penalty_errors(model, ids, given, assumed, bias=0.0):
+    """How far the log-probabilities of a greedy answer are from what these penalties give, for each that is assumed."""
+    options = {"penalty_window" if name == "window" else f"{name}_penalty": value for name, value in given.items()}
+    biases = dict.fromkeys(range(model.vocab_size), bias)
+    generation = model.generate(ids, max_tokens=24, temperature=0, ignore_eos=True, logprobs=20, logit_bias=biases, **options)
+    rows = model.logits(ids + generation.tokens)[len(ids) - 1 : -1]
+
+    def error(penalties):
+        largest = 0.0
+        for place, (row, one) in enumerate(zip(rows, generation.logprobs)):
+            want = log_softmax(penalised(row, ids, generation.tokens[:place], bias, **penalties))
+            values = np.array([one.logprob] + [value for _, value in one.top])
+            tokens = [one.token] + [token for token, _ in one.top]
+            in_order = np.sort(want)[::-1][[0, *range(20)]]
+            largest = max(largest, np.abs(values - want[tokens]).max(), np.abs(values - in_order).max())
+        return largest
+
+    return [error(penalties) for penalties in assumed]
+
+
+@pytest.mark.parametrize("bias", [0.0, -60.0])
+@pytest.mark.parametrize("penalties", [
+    {"repetition": 1.6}, {"repetition": 0.7}, {"presence": 1.5}, {"presence": -1.5}, {"frequency": 0.4},
+    {"frequency": -0.4}, {"repetition": 1.3, "presence": 0.5, "frequency": 0.25},
+], ids=str)  # fmt: skip
+def test_penalties_change_logits_as_documented(model, penalties, bias):
+    # With the bias all logits are negative.
+    ids = model.tokenize("The widow and the lighthouse, the keeper and the sea.")
+    right, none = penalty_errors(model, ids, penalties, [penalties, {}], bias)
+    assert right < 1e-3 and none > 1e-2
+
+
+def test_a_repetition_penalty_looks_at_the_last_tokens_only(model):
+    # Of the prompt's 99 tokens the default looks at 64. The reward for what repeats makes the window show.
+    ids = [2, *range(300, 398)]
+    windows = [{"repetition": 0.8, "window": window} for window in (3, 63, 64, 65, None)]
+    for given in [*windows, {"repetition": 0.8}]:
+        for assumed, error in zip(windows, penalty_errors(model, ids, given, windows, bias=-60.0)):
+            is_right = given.get("window", 64) == assumed["window"]
+            assert error < 1e-3 if is_right else error > 5e-3, (given, assumed)
 
 
 def test_on_text_can_end_the_answer(model):
