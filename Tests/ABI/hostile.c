@@ -359,7 +359,7 @@ static void attack_options(void) {
     GENERATE(CABOCHON_OK, o.draft = model);
     const cabochon_steer steer = {.sae = sae, .feature = 1u << 30, .strength = 1};
     const cabochon_steer no_sae = {.sae = (const cabochon_sae *)model};
-    const cabochon_steer odd_mode = {.sae = sae, .mode = 99};
+    const cabochon_steer odd_mode = {.sae = sae, .mode = 99}, reserved = {.sae = sae, .reserved_ = {0, 1}};
     cabochon_interventions sizeless = {0}, edits;
     cabochon_interventions_init(&edits, sizeof edits);
     GENERATE(CABOCHON_ERROR_INVALID_ARGUMENT, o.interventions = &sizeless);
@@ -369,6 +369,7 @@ static void attack_options(void) {
     GENERATE(CABOCHON_ERROR_INVALID_ARGUMENT, o.interventions = &edits; edits.steer = &steer; edits.steer_count = 1);
     GENERATE(CABOCHON_ERROR_INVALID_HANDLE, o.interventions = &edits; edits.steer = &no_sae);
     GENERATE(CABOCHON_ERROR_UNSUPPORTED_OPTION, o.interventions = &edits; edits.steer = &odd_mode);
+    GENERATE(CABOCHON_ERROR_UNSUPPORTED_OPTION, o.interventions = &edits; edits.steer = &reserved);
     GENERATE(CABOCHON_ERROR_INVALID_ARGUMENT, o.interventions = &edits; edits.steer_count = 0; edits.watch_count = 9);
     GENERATE(CABOCHON_OK, o.top_k = UINT32_MAX, o.penalty_window = UINT32_MAX);
     GENERATE(CABOCHON_OK, o.temperature = 1e-38f);
@@ -389,9 +390,47 @@ static void attack_options(void) {
     cabochon_engine_options_init(&e, sizeof e);
     e.threads = UINT32_MAX;
     expect("threads", CABOCHON_ERROR_INVALID_ARGUMENT, cabochon_engine_create(&e, (void *)&out, NULL));
+    cabochon_session_options of_session;
+    cabochon_session_options_init(&of_session, sizeof of_session);
+    of_session.reserved_ = 1;
+    expect("reserved_", CABOCHON_ERROR_UNSUPPORTED_OPTION,
+           cabochon_session_create(model, &of_session, (void *)&out, NULL));
     cabochon_engine_options_init(&e, SIZE_MAX);
     cabochon_engine_options_init(NULL, sizeof e);
     cabochon_engine_options_init(&e, 3);
+}
+
+/* More ids than any context holds, of which all but four would lie past the end of memory. */
+static void attack_counts(void) {
+    set_up();
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED || mprotect(pages + page, page, PROT_NONE) != 0) _exit(3);
+    const int32_t *ids = memset(pages + page - 4 * sizeof(int32_t), 0, 4 * sizeof(int32_t));
+    cabochon_session_options options;
+    cabochon_session_options_init(&options, sizeof options);
+    options.context_length = 8;
+    cabochon_session *small = NULL;
+    expect("small", CABOCHON_OK, cabochon_session_create(model, &options, &small, NULL));
+    expect("four", CABOCHON_OK, cabochon_session_append(small, ids, 4, NULL));
+    const size_t counts[] = {5, 9, 1 << 20};
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        snprintf(report->doing, sizeof report->doing, "%zu ids", counts[c]);
+        const cabochon_status full = CABOCHON_ERROR_CONTEXT_EXCEEDED;
+        expect("append", full, cabochon_session_append(small, ids, counts[c], NULL));
+        expect("generate", full, cabochon_session_generate(small, ids, counts[c], NULL, NULL, NULL, NULL, NULL));
+        expect("guarded", full,
+               cabochon_guard_generate(guard, small, ids, counts[c], "hi", 2, NULL, NULL, NULL, NULL, NULL, NULL));
+    }
+    size_t len = 0;
+    double score = 0;
+    const size_t many = counts[2];
+    snprintf(report->doing, sizeof report->doing, "%zu ids without a session", many);
+    const cabochon_status full = CABOCHON_ERROR_CONTEXT_EXCEEDED;
+    expect("logits", full, cabochon_model_logits(model, ids, many, NULL, &len, NULL));
+    expect("logits with", full, cabochon_model_logits_with(model, ids, many, NULL, NULL, &len, NULL));
+    expect("score", full, cabochon_guard_score(guard, ids, many, &score, NULL));
+    cabochon_session_free(small);
 }
 
 /* Bytes that are not UTF-8 in every place that takes text. */
@@ -462,6 +501,7 @@ int main(int argc, char **argv) {
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) in_child(targets[i].name, NULL, &targets[i]);
     in_child("options", attack_options, NULL);
+    in_child("counts", attack_counts, NULL);
     in_child("text", attack_text, NULL);
     return finish();
 }
