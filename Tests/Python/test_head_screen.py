@@ -223,6 +223,14 @@ def test_all_logits_are_there_after_a_screened_answer(tmp_path, model_path):
     assert np.array_equal(logits, model.logits([2, 3, *tokens])[-1])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_copied_model_keeps_its_head_when_a_screen_is_made_of_it(tmp_path, model_path, backend):
+    model = cabochon.Model(save(tmp_path / "model", model_path, "F32"), backend=backend, threads=2, copy=True)
+    before = model.logits([2, 9, 700])
+    model.generate([2, 3], max_tokens=PATIENCE, temperature=0, ignore_eos=True)
+    assert np.array_equal(model.logits([2, 9, 700]), before)
+
+
 def test_swapping_the_backend_swaps_the_screen(tmp_path, model_path):
     model = cabochon.Model(save(tmp_path / "model", model_path, "F32"), backend=BACKENDS[0], threads=2)
     for backend in [*BACKENDS, BACKENDS[0]]:

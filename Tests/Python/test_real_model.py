@@ -6,6 +6,7 @@ ten largest log-probabilities. The limits are at the upper end of that.
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -87,6 +88,40 @@ def test_a_swap_in_mid_answer_goes_on_where_the_answer_was(model_path, other):
         expected, found = log_softmax(np.asarray(one.logits())), log_softmax(np.asarray(two.logits()))
         likely = np.argsort(expected)[-10:]
         assert np.abs(expected[likely] - found[likely]).mean() <= (0.12 if step >= 4 else 0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_copied_model_gives_the_same_logits_twice_and_those_of_a_mapped_one(model_path, backend):
+    # Some backends pack the weights at the first call, and the file's pages are let go of then. A copy has no file.
+    copied = cabochon.Model(model_path, backend=backend, copy=True)
+    mapped = cabochon.Model(model_path, backend=backend).logits([2, 1000, 1001])
+    for _ in range(2):
+        np.testing.assert_allclose(copied.logits([2, 1000, 1001]), mapped, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name not in ("scalar", "blas")])
+def test_a_packed_model_does_not_keep_its_file_resident(model_path, backend):
+    # In a process of its own, in which no other model has the file mapped.
+    program = f"""
+import cabochon
+model = cabochon.Model({model_path!r}, backend={backend!r})
+model.generate([2, 1000, 1001], max_tokens=2, ignore_eos=True)
+resident = mapped = 0
+is_file = False
+for line in open("/proc/self/smaps"):
+    words = line.split()
+    if not words[0].endswith(":"):
+        is_file = line.rstrip().endswith({model_path!r})
+    elif is_file and words[0] == "Rss:":
+        resident += int(words[1])
+    elif is_file and words[0] == "Size:":
+        mapped += int(words[1])
+print(resident, mapped)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    resident, mapped = map(int, run.stdout.split())
+    assert mapped > 200_000 and resident < mapped / 8
 
 
 def test_generating_takes_less_than_700_mb_of_memory(model_path):

@@ -311,6 +311,17 @@ def test_watching_gives_each_token_its_features(exact, residual, ids):
     assert error_of(exact.generate, ids, watch=[sae], assist="prompt-lookup", max_tokens=2).code == "invalid_argument"
 
 
+def test_watched_features_of_the_last_layer_are_there_for_every_token(exact, model_path, ids):
+    # Who reads logits only needs one row of the last layer.
+    sae, _ = dictionary(model_path, "mlp_out", exact.layer_count - 1)
+    answer = exact.generate(ids, watch=[sae], max_tokens=3, **GREEDY)
+    whole = list(ids) + answer.tokens
+    found, alone = answer.features[0], exact.features(whole, sae)
+    assert found.positions.tolist() == list(range(len(whole)))
+    assert_rows(found, [alone.row(row) for row in range(len(whole))])
+    assert sum(len(alone.row(row)[0]) for row in range(len(ids))) > len(ids)
+
+
 def test_a_stream_hands_over_each_piece_with_its_features(exact, residual, ids):
     sae = residual[0]
     few = sae.only([12, 121, 300, 7])
