@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import cabochon
+import reference
 from binding import GREEDY, PROMPT, VARIED, error_of
+from checkpoints import write
 
 
 @pytest.fixture
@@ -49,6 +51,64 @@ def test_saved_and_restored(model, ids, tmp_path):
     assert error_of(model.restore, damaged).code == "invalid_file"
     assert error_of(model.restore, tmp_path / "none").code == "io"
     assert error_of(session.save, tmp_path / "no" / "such" / "folder").code == "io"
+
+
+def with_checksum(data):
+    """What a saved session ends with: FNV-1a of all before it."""
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return bytes(data) + value.to_bytes(8, "little")
+
+
+def test_a_saved_session_whose_numbers_contradict_each_other_is_refused(model, tmp_path):
+    tokens = [2, 5, 7, 9, 11, 13]
+    with model.session(context_length=16) as session:
+        session.append(tokens)
+        session.save(tmp_path / "whole")
+    data = bytearray((tmp_path / "whole").read_bytes()[:-8])
+    # Behind eight bytes of magic, eight numbers, of which the last three are these.
+    context, length, cached = (slice(start, start + 4) for start in (28, 32, 36))
+    assert [int.from_bytes(data[field], "little") for field in (context, length, cached)] == [16, 6, 6]
+    # The cache of the positions is the last part: for each head, all keys or all values.
+    file = tmp_path / "changed"
+
+    def restored(changes, rows=6):
+        changed = bytearray(data)
+        for field, number in changes:
+            changed[field] = number.to_bytes(4, "little")
+        if rows < 6:
+            head_count, head_bytes = 2 * 4 * 2, 2 * 16
+            planes = np.frombuffer(data[-head_count * 6 * head_bytes :], np.uint8).reshape(head_count, 6, head_bytes)
+            changed[-planes.size :] = planes[:, :rows].tobytes()
+        file.write_bytes(with_checksum(changed))
+        return model.restore(file)
+
+    # The changes are made well: a last token that is not in the cache is legal.
+    assert restored([]).tokens == restored([(cached, 5)], rows=5).tokens == tokens
+    assert restored([(context, 6)]).context_length == 6
+    contradictions = [
+        ([(context, 5)], 6), ([(context, 1)], 6), ([(context, 0)], 6), ([(cached, 4)], 4), ([(cached, 2)], 2),
+        ([(cached, 0)], 0), ([(cached, 5)], 6), ([(cached, 6)], 5), ([(cached, 7)], 6), ([(length, 5)], 6),
+        ([(length, 7)], 6), ([(length, 2**32 - 1)], 6), ([(cached, 2**32 - 1)], 6),
+        ([(length, 2**32 - 1), (cached, 2**32 - 1), (context, 2**32 - 1)], 6),
+    ]  # fmt: skip
+    for changes, rows in contradictions:
+        assert error_of(restored, changes, rows).code == "invalid_file", (changes, rows)
+
+
+def test_a_session_saved_with_another_model_of_the_same_shape_is_refused(model_path, tmp_path):
+    _, tensors = reference.load(model_path)
+    paths = [
+        write(tmp_path / str(factor), model_path, {name: factor * tensor for name, tensor in tensors.items()}, "F32")
+        for factor in (1.0, 1.5)
+    ]
+    with cabochon.Model(paths[0]).session() as session:
+        session.append([2, 5, 7])
+        session.save(tmp_path / "session")
+    assert cabochon.Model(paths[0]).restore(tmp_path / "session").tokens == [2, 5, 7]
+    error = error_of(cabochon.Model(paths[1]).restore, tmp_path / "session")
+    assert error.code == "invalid_argument" and "another model" in error.message
 
 
 def test_failed_calls_leave_no_trace(model, ids):
