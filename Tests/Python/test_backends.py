@@ -1,5 +1,6 @@
 """Backends from outside: which files are taken, what is said of the others, and swapping in mid-answer."""
 
+import ctypes
 import pathlib
 import subprocess
 
@@ -81,6 +82,26 @@ def test_the_example_backend_builds_with_plain_cc_and_overrides_one_op(tmp_path,
     subprocess.run(command, check=True)
     model = cabochon.Model(TINY, backend=str(library))
     assert np.allclose(model.logits(IDS), scalar_logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("ends_by", ["free", "swap"])
+def test_everything_prepared_is_released_when_its_model_is_freed_or_swaps_its_backend(tmp_path, scalar_logits, ends_by):
+    library = tmp_path / "libcabochon-counting.so"
+    source = REPOSITORY / "Tests" / "Backends" / "counting_plugin" / "counting_plugin.c"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-I", REPOSITORY / "Include", source, "-o", library], check=True)
+    model = cabochon.Model(TINY, backend=str(library))
+    plugin = ctypes.CDLL(str(library))
+    count = lambda name: ctypes.c_uint64.in_dll(plugin, f"counting_{name}").value
+    assert np.array_equal(model.logits(IDS), scalar_logits)
+    # Seven matrices of four layers, and the head.
+    assert (count("prepared"), count("screens"), count("released")) == (29, 0, 0)
+    model.generate([2, 3], max_tokens=100, temperature=0, ignore_eos=True)
+    assert (count("prepared"), count("screens"), count("released")) == (30, 1, 0)
+    if ends_by == "swap":
+        model.backend = "scalar"
+    else:
+        model.close()
+    assert (count("prepared"), count("screens"), count("released")) == (30, 1, 30)
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are():
