@@ -663,7 +663,8 @@ void cabochon_session_free(cabochon_session *session);
 size_t cabochon_session_length(const cabochon_session *session);
 size_t cabochon_session_context_length(const cabochon_session *session);
 
-/* The tokens held, in order. Two-call. Needs the session to itself. Returns BUFFER_TOO_SMALL. */
+/* The tokens held, in order. Two-call. Needs the session to itself, but that a callback of the session's own
+ * running call may ask. Returns BUFFER_TOO_SMALL. */
 cabochon_status cabochon_session_tokens(cabochon_session *session, int32_t *ids, size_t *inout_len,
                                         cabochon_error **error);
 

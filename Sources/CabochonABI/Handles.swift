@@ -117,6 +117,8 @@ final class SessionHandle: HandleObject {
     let session: Session
     let engine: EngineHandle
     private let isBusy = Atomic<Bool>(false)
+    /// The thread whose call is running; 0 for none.
+    private let caller = Atomic<UInt>(0)
 
     init(_ session: Session, engine: EngineHandle) {
         self.session = session
@@ -129,9 +131,23 @@ final class SessionHandle: HandleObject {
         guard !isBusy.exchange(true, ordering: .acquiring) else {
             throw CabochonError(.invalidArgument, "the session is in use by another call")
         }
+        caller.store(Self.thisThread, ordering: .relaxed)
     }
 
-    func end() { isBusy.store(false, ordering: .releasing) }
+    func end() {
+        caller.store(0, ordering: .relaxed)
+        isBusy.store(false, ordering: .releasing)
+    }
+
+    /// Runs what only looks at the session: on its own, or from a callback of the call that is running.
+    func look<Result>(_ body: (Session) throws(CabochonError) -> Result) throws(CabochonError) -> Result {
+        if caller.load(ordering: .relaxed) == Self.thisThread { return try body(session) }
+        try begin()
+        defer { end() }
+        return try body(session)
+    }
+
+    private static var thisThread: UInt { UInt(pthread_self()) }
 }
 
 final class GenerationHandle: HandleObject {

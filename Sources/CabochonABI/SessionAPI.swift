@@ -48,10 +48,9 @@ public func cabochon_session_tokens(
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        let handle = try CabochonABI.session(session)
-        try handle.begin()
-        defer { handle.end() }
-        try write(handle.session.sequence, ids, inout_len)
+        try CabochonABI.session(session).look { session throws(CabochonError) in
+            try write(session.sequence, ids, inout_len)
+        }
     }
 }
 

@@ -216,8 +216,7 @@ static int32_t listen(void *user_data, const cabochon_token *token) {
     size_t room = 64;
     if (listener->busy) {
         listener->refused += cabochon_session_append(listener->busy, &one, 1, NULL) == CABOCHON_ERROR_INVALID_ARGUMENT;
-        listener->refused +=
-            cabochon_session_tokens(listener->busy, held, &room, NULL) == CABOCHON_ERROR_INVALID_ARGUMENT;
+        CHECK(cabochon_session_tokens(listener->busy, held, &room, NULL) == CABOCHON_OK, "it may look at the tokens");
     }
     if (listener->cancels && listener->calls == listener->cancel_after) cabochon_session_cancel(listener->cancels);
     if (listener->backend && listener->calls == 3) cabochon_model_set_backend(model, listener->backend, NULL);
@@ -250,7 +249,7 @@ static void generation(void) {
     const int32_t *ids = cabochon_generation_tokens(whole, &tokens);
     const char *text = cabochon_generation_text(whole, &length);
     CHECK(tokens == 12 && listener.calls == 12, "%zu tokens in %zu calls", tokens, listener.calls);
-    CHECK(listener.refused == 24, "a callback may not use its session; %zu times refused", listener.refused);
+    CHECK(listener.refused == 12, "a callback may not use its session; %zu times refused", listener.refused);
     CHECK(length == listener.text_length && memcmp(text, listener.text, length) == 0,
           "the callbacks' text is the answer's");
     CHECK(text[length] == 0, "NUL-terminated");

@@ -172,11 +172,13 @@ def test_a_handler_of_a_stream_may_ask_the_session(model, model_path):
     assert "".join(stream) and lengths == sorted(lengths) and lengths
 
 
-def test_closing_from_another_thread_ends_a_reader_that_waits(model):
-    # Control tokens have no text, and text that there is not gives no piece: the reader waits.
+def test_closing_from_another_thread_ends_a_reader_that_waits(model, model_path):
+    # Control tokens have no text, and text that there is not gives no piece: the reader waits. The handler sees to it that
+    # the answer is long.
+    sae = cabochon.SAE(model_path / "expected/scope/resid_post_layer2.npz", site="resid_post", layer=2)
     session = model.session()
     options = {"max_tokens": 100_000, "temperature": 0, "ignore_eos": True, "logit_bias": {model.bos_id: 1000.0}}
-    stream = session.stream(PROMPT, **options)
+    stream = session.stream(PROMPT, watch=[sae], on_features=lambda which, found: time.sleep(0.01), **options)
     pieces, reading = [], threading.Event()
 
     def read():

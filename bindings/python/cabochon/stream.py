@@ -51,7 +51,8 @@ class WatchedPieces:
             self.also(which, found)
 
     def on_text(self, text: str) -> Any:
-        stops = self.hand_over() if self.text or self.is_first else None
+        # With nothing to give out, too, the reader is asked whether it has gone.
+        stops = self.hand_over() if self.text or self.is_first else self.on_piece("")
         self.is_first = False
         self.text += text
         return stops
@@ -59,7 +60,7 @@ class WatchedPieces:
     def hand_over(self) -> Any:
         """Gives out what there is; features of tokens that brought no text wait for the next that does."""
         if not self.text and not any(map(len, self.features)):
-            return None
+            return self.on_piece("")
         piece = WatchedText(self.text, self.features)
         self.text, self.features = "", list(self.nothing)
         return self.on_piece(piece)
