@@ -7,7 +7,8 @@
 
 Each runtime is a process of its own that holds its model and waits; the turns go A B A B, so that a
 slow minute of the machine meets both. Prints medians, ranges, and ratios of medians, in Markdown.
-The tokens are random, the same for all: below 256,000, which every vocabulary of Gemma's has. After a run of each that is not counted:
+The tokens are random, the same for all: below 256,000, which every vocabulary of Gemma's has. After a run
+of each that is not counted:
 
     prefill   the prompt in one call, to the logits after its last token
     decode    one token and the logits after it, so many times, from an empty context on, or with --depth

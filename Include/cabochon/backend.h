@@ -291,7 +291,7 @@ typedef struct cabochon_sparse_encode_args {
 typedef struct cabochon_backend_ops {
     size_t struct_size;
     /* Called once per process, before any other. Returns 0, or -1: the backend is then unusable.
-     * The host outlives it. */
+     * The host outlives it. Must not fork(). */
     int32_t (*create)(const cabochon_host *host, void **out_self);
     /* Makes the backend's own copy of a weight, in parallel, once; weight->prepared is NULL.
      * DONE with *out_prepared set, DECLINED to compute from weight->data, FAILED without memory. */

@@ -186,9 +186,9 @@ private func steer(_ given: cabochon_steer) throws(CabochonError) -> Steer {
 
 /// Hands watched features to the caller; the handle is given back after the call.
 func report(
-    _ watched: WatchedFeatures, to callback: cabochon_features_callback, _ userData: UnsafeMutableRawPointer?
+    _ watched: WatchedFeatures, to callback: cabochon_features_callback?, _ userData: UnsafeMutableRawPointer?
 ) {
-    guard let handle = HandleTable.shared.insert(FeaturesHandle(watched.features)) else { return }
+    guard let callback, let handle = HandleTable.shared.insert(FeaturesHandle(watched.features)) else { return }
     watched.positions.withUnsafeBufferPointer { callback(userData, watched.watchIndex, $0.baseAddress, handle) }
     cabochon_features_free(handle)
 }

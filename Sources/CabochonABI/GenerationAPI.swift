@@ -24,14 +24,8 @@ public func cabochon_session_generate(
             // An answer that cannot be handed over is none.
             try session.allOrNothing { () throws(CabochonError) in
                 let result = try session.generate(
-                    after: prompt, options: wanted,
-                    onToken: { token in
-                        guard let on_token else { return true }
-                        return report(token, to: on_token, user_data) == 0
-                    },
-                    onFeatures: { watched in
-                        if let onFeatures { report(watched, to: onFeatures, user_data) }
-                    })
+                    after: prompt, options: wanted, onToken: { report($0, to: on_token, user_data) },
+                    onFeatures: { report($0, to: onFeatures, user_data) })
                 guard let out_generation else { return }
                 out_generation.pointee = try handle(of: try GenerationHandle(result))
             }
@@ -39,10 +33,13 @@ public func cabochon_session_generate(
     }
 }
 
-/// Hands one token to the caller; everything that the struct points at lives for the call.
+/// Hands one token to the caller, if that wants any; everything that the struct points at lives for the call.
+///
+/// - Returns: whether to go on.
 func report(
-    _ token: GeneratedToken, to callback: cabochon_token_callback, _ userData: UnsafeMutableRawPointer?
-) -> Int32 {
+    _ token: GeneratedToken, to callback: cabochon_token_callback?, _ userData: UnsafeMutableRawPointer?
+) -> Bool {
+    guard let callback else { return true }
     var text = token.text
     let bytes = token.bytes
     let alternatives = token.alternatives.map { cabochon_token_logprob(token: $0.token, logprob: $0.logprob) }
@@ -59,7 +56,7 @@ func report(
                 given.bytes_len = bytes.count
                 given.alternatives = alternatives.baseAddress
                 given.alternative_count = alternatives.count
-                return callback(userData, &given)
+                return callback(userData, &given) == 0
             }
         }
     }

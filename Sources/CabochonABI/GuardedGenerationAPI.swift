@@ -67,13 +67,8 @@ public func cabochon_guard_generate(
                                 verdicts.baseAddress, verdicts.count)
                         }
                     },
-                    onToken: { token in
-                        guard let on_token else { return true }
-                        return report(token, to: on_token, user_data) == 0
-                    },
-                    onFeatures: { watched in
-                        if let onFeatures { report(watched, to: onFeatures, user_data) }
-                    })
+                    onToken: { report($0, to: on_token, user_data) },
+                    onFeatures: { report($0, to: onFeatures, user_data) })
                 guard let out_generation else { return }
                 let answer = try GenerationHandle(
                     result.generation, filterPolicy: result.violation?.policy, guardSeconds: result.checkSeconds)

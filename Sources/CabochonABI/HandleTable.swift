@@ -49,6 +49,17 @@ final class HandleTable: @unchecked Sendable {
     private init() {
         slots = cabochon_shim_reserve_pages(Self.capacity * MemoryLayout<Slot>.stride, 0)?
             .assumingMemoryBound(to: Slot.self)
+        // Visitors whose threads a child does not have would be waited for without end.
+        cabochon_shim_after_fork(
+            {
+                Unmanaged<HandleTable>.fromOpaque($0.unsafelyUnwrapped)._withUnsafeGuaranteedRef { $0.forgetVisitors() }
+            },
+            Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    private func forgetVisitors() {
+        guard let slots else { return }
+        for index in 0..<queue.issued { slots[index].visitors.store(0, ordering: .relaxed) }
     }
 
     /// A handle that holds `object` with one reference; nil if there is no room.

@@ -138,8 +138,21 @@ static void lock_all(void) {
 static void unlock_all(void) {
     for (int lock = CABOCHON_LOCK_COUNT; lock-- > 0;) cabochon_shim_unlock(lock);
 }
+static void (*_Atomic child_body)(void *);
+static void *child_context;
+
+void cabochon_shim_after_fork(void (*body)(void *), void *context) {
+    child_context = context;
+    child_body = body;
+}
+
+static void begin_child(void) {
+    void (*body)(void *) = child_body;
+    if (body != NULL) body(child_context);
+    unlock_all();
+}
 /* As the library is loaded: by the first lock another thread could fork already. */
-__attribute__((constructor)) static void guard_forks(void) { pthread_atfork(lock_all, unlock_all, unlock_all); }
+__attribute__((constructor)) static void guard_forks(void) { pthread_atfork(lock_all, unlock_all, begin_child); }
 
 void cabochon_shim_wait(const uint32_t *word, uint32_t expected) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);

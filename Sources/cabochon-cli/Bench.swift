@@ -15,8 +15,8 @@ struct BenchCommand: ParsableCommand {
             and gives its logits, so many times, after as many tokens as --depth says. A run of each that is not \
             counted comes first: weights are packed by then, and the file is in memory. tokens/s is the median of \
             the repetitions. MB/token is the bytes of the file's weights and of the keys and values that a token \
-            attends to, on average; GB/s, of decode, is that times the tokens per second; GOPS is two operations for each parameter but the embedding's. With --limits the \
-            machine's rates are measured before and after each repetition, and the share says how near each came: \
+            attends to, on average; GB/s, of decode, is that times the tokens per second; GOPS is two operations for \
+            each parameter but the embedding's. With --limits the machine's rates are measured before and after each repetition, and the share says how near each came: \
             decode to the memory, prefill to the arithmetic on the numbers that most of the weights are made of. \
             Tokens are random, the same in each run. Rows are printed as they are measured, and stand where \
             a later one fails. With --json one object, at the end: processor_count, results (one object a row, in \

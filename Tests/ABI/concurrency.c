@@ -390,16 +390,20 @@ static void *make_handles(void *argument) {
     return NULL;
 }
 
-/* A fork() at any moment of another thread's calls: the child can free what it has and make an engine. */
+/* A fork() at any moment of other threads' calls and cancels: the child can free what it has and make an engine. */
 static void fork_beside_calls(void) {
     atomic_bool stops = false;
-    pthread_t thread;
-    pthread_create(&thread, NULL, make_handles, &stops);
+    pthread_t threads[2];
+    cabochon_session *session = new_session();
+    atomic_store(&cancelled_session, session);
+    pthread_create(&threads[0], NULL, make_handles, &stops);
+    pthread_create(&threads[1], NULL, cancel_all_the_time, &stops);
     for (int i = 0; i < 300; i++) {
         pid_t child = fork();
         if (child == 0) {
             alarm(60);
             cabochon_engine *own = NULL;
+            cabochon_session_free(session);
             cabochon_model_free(model);
             cabochon_engine_free(engine);
             _exit(cabochon_engine_create(NULL, &own, NULL) == CABOCHON_OK ? 0 : 3);
@@ -409,7 +413,8 @@ static void fork_beside_calls(void) {
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d ended with 0x%x", i, status);
     }
     atomic_store(&stops, true);
-    pthread_join(thread, NULL);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    cabochon_session_free(session);
 }
 
 int main(int argc, char **argv) {

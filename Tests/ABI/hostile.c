@@ -283,6 +283,14 @@ static void expect(const char *doing, cabochon_status expected, cabochon_status 
     fflush(stdout);
 }
 
+/* Zeros behind which memory ends: whoever reads past them faults. */
+static void *last_bytes(size_t count) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED || mprotect(pages + page, page, PROT_NONE) != 0) _exit(3);
+    return pages + page - count;
+}
+
 /* Option structs with every field out of its range, one at a time. */
 static void attack_options(void) {
     set_up();
@@ -306,12 +314,8 @@ static void attack_options(void) {
     }
     /* A struct is read as far as it says, and one that is too short to be known not at all: this one ends
      * where memory does. */
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    mprotect(pages + page, page, PROT_NONE);
-    size_t *ending = (size_t *)(void *)(pages + page - 16);
-    *ending = 16;
-    cabochon_generation_options *cut = (void *)ending;
+    cabochon_generation_options *cut = last_bytes(16);
+    cut->struct_size = 16;
     const double half = 0.5;
     cabochon_guarding_options guarding;
     cabochon_guarding_options_init(&guarding, sizeof guarding);
@@ -403,10 +407,7 @@ static void attack_options(void) {
 /* More ids than any context holds, of which all but four would lie past the end of memory. */
 static void attack_counts(void) {
     set_up();
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED || mprotect(pages + page, page, PROT_NONE) != 0) _exit(3);
-    const int32_t *ids = memset(pages + page - 4 * sizeof(int32_t), 0, 4 * sizeof(int32_t));
+    const int32_t *ids = last_bytes(4 * sizeof(int32_t));
     cabochon_session_options options;
     cabochon_session_options_init(&options, sizeof options);
     options.context_length = 8;

@@ -8,7 +8,8 @@ BLAS_BACKEND := $(BUILD)/lib/cabochon/libcabochon-blas.so
 BACKENDS += $(BLAS_BACKEND)
 
 # Norms and GELU have the scalar ops' bits because they are computed by the same sources.
-BLAS_SOURCES := $(wildcard $(BLAS_FOLDER)/*.swift) $(addprefix Sources/Backends/ScalarBackend/,GELU.swift Normalize.swift Vector.swift)
+BLAS_SOURCES := $(wildcard $(BLAS_FOLDER)/*.swift) \
+    $(addprefix Sources/Backends/ScalarBackend/,GELU.swift Normalize.swift Vector.swift)
 
 $(BUILD)/backends/blas.o: $(BLAS_SOURCES) $(BLAS_FOLDER)/OpenBLAS/openblas.h Include/cabochon/backend.h
 	@mkdir -p $(@D)

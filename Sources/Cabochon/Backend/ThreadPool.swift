@@ -44,7 +44,7 @@ final class ThreadPool: Sendable {
 
     /// Calls `body(context, index, worker)` once for each index below `count`; returns when all are done.
     func run(count: Int, body: Body, context: UnsafeMutableRawPointer?) {
-        if computingThreadCount > 1, count > 1, !isStarted.exchange(true, ordering: .relaxed) {
+        if count > 1, !isStarted.load(ordering: .relaxed), !isStarted.exchange(true, ordering: .relaxed) {
             shared.start(workers: computingThreadCount - 1, on: processors)
         }
         guard count > 1, count <= IndexStretch.largestEnd, shared.helperLimit > 0,

@@ -80,6 +80,8 @@ void cabochon_shim_yield(void);
 enum { CABOCHON_LOCK_HANDLES, CABOCHON_LOCK_BACKENDS, CABOCHON_LOCK_COUNT };
 void cabochon_shim_lock(int lock);
 void cabochon_shim_unlock(int lock);
+/* Has body(context) called in each child of fork(), which has one thread, with all of these locks held. Once. */
+void cabochon_shim_after_fork(void (*body)(void *), void *context);
 /* Sleeps while *word == expected (futex); wakes all sleepers on word. */
 void cabochon_shim_wait(const uint32_t *word, uint32_t expected);
 void cabochon_shim_wake_all(const uint32_t *word);

@@ -17,8 +17,8 @@ typedef struct {
 
 /* Takes about a third of a second where each thread has a processor to itself, and 512 MiB that it keeps
  * for the next call. threads: no more than there are such processors, or it is measured how they take
- * turns. cpu_features: bits CABOCHON_CPU_ of cabochon/backend.h. Returns 0, or errno where memory or threads were refused. One
- * thread at a time. */
+ * turns. cpu_features: bits CABOCHON_CPU_ of cabochon/backend.h. Returns 0, or errno where memory or threads
+ * were refused. One thread at a time. */
 int cabochon_limits_measure(uint32_t threads, uint64_t cpu_features, cabochon_limits *out_limits);
 
 #endif

@@ -14,8 +14,8 @@ let lanes = 8
 @inline(__always) func storeFloats(_ value: FloatVector, _ destination: UnsafeMutableRawPointer) {
     _mm256_storeu_ps(destination.assumingMemoryBound(to: Float.self), value)
 }
-/// Whole vectors without a mask: AMD's processors take a masked store in dozens of steps, with which norms took 3.3 times
-/// as long and softcaps 1.8 times (EPYC of family 25).
+/// Whole vectors without a mask: AMD's processors take a masked store in dozens of steps, with which norms took 3.2 times
+/// as long and softcaps 1.85 times (EPYC of family 25).
 @inline(__always) func loadFloats(_ source: UnsafeRawPointer, first count: Int) -> FloatVector {
     if count == lanes { return loadFloats(source) }
     return _mm256_maskload_ps(source.assumingMemoryBound(to: Float.self), mask(first: count))
