@@ -78,7 +78,7 @@ struct Conversation {
             "  " + JSONValue.object(["role": .string(message.role.rawValue), "content": .string(message.content)]).text
         }
         let text = "[\n" + lines.joined(separator: ",\n") + "\n]\n"
-        guard TextFile.write(text, to: path) else { throw Failure(path: path) }
+        try TextFile.write(text, to: path)
     }
 
     /// Replaces the conversation by a saved one; its messages are read before the next answer.

@@ -109,7 +109,7 @@ struct EncodeRows {
             }
         }
         state.lines = endLine
-        guard TextFile.write(state.json(self).text + "\n", to: progressPath) else { throw Failure(path: progressPath) }
+        try TextFile.write(state.json(self).text + "\n", to: progressPath)
         shard = Shard()
     }
 

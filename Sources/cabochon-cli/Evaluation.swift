@@ -24,7 +24,7 @@ struct Evaluation {
         let evaluations = evaluate(scored)
         if let plot {
             let svg = PrecisionRecallPlot(curves: evaluations.map { ($0.name, $0.evaluation) }).svg
-            guard TextFile.write(svg, to: plot) else { throw Failure(path: plot) }
+            try TextFile.write(svg, to: plot)
         }
         if let calibration {
             let best = evaluations.compactMap { entry in

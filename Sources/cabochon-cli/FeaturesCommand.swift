@@ -67,7 +67,7 @@ struct FeaturesCommand: ParsableCommand {
         guard atlas.tokens > 0 else { throw Failure("\(input): no text to gather features from") }
         let report = try AtlasReport(atlas, limit: limit)
         if let html {
-            guard TextFile.write(AtlasPage.html(report.json), to: html) else { throw Failure(path: html) }
+            try TextFile.write(AtlasPage.html(report.json), to: html)
             Terminal.note("\(report.featureCount) features over \(atlas.tokens) tokens in \(html)")
         }
         if common.json { try Terminal.print(report.json.text + "\n") }

@@ -196,7 +196,7 @@ enum Calibration {
         var entries = JSONObject()
         for (policy, score) in thresholds { _ = entries.append(key: policy, value: .number(score)) }
         let object = JSONValue.object(["template": .string(template), "thresholds": .object(entries)])
-        guard TextFile.write(object.text + "\n", to: path) else { throw Failure(path: path) }
+        try TextFile.write(object.text + "\n", to: path)
     }
 }
 

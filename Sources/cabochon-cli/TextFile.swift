@@ -1,5 +1,6 @@
 // TextFile.swift - whole UTF-8 files, read and written in one go.
 
+import Cabochon
 import Glibc
 
 enum TextFile {
@@ -17,19 +18,37 @@ enum TextFile {
         return Terminal.readAll(from: descriptor)
     }
 
-    /// Replaces the file in one rename, so that a full disk or a kill leaves the old one whole.
-    /// False, with errno set, where that failed.
-    static func write(_ text: String, to path: String, mode: mode_t = 0o644) -> Bool {
-        let temporary = "\(path).\(getpid()).new"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
-        guard descriptor >= 0 else { return false }
-        let isWritten = Terminal.write(text, to: descriptor)
-        guard close(descriptor) == 0, isWritten, rename(temporary, path) == 0 else {
-            let reason = errno
-            unlink(temporary)
-            errno = reason
-            return false
+    /// Gives the file this text. What is there stays whole until all of the new text is on the disk (OpenFile); a pipe,
+    /// a terminal or another device gets the text as it would from any program, and so does the command's own output,
+    /// whatever name it goes by.
+    static func write(_ text: String, to path: String, mode: UInt32 = 0o666) throws(Failure) {
+        if let stream = try stream(at: path) {
+            defer { if stream.isOpenedHere { close(stream.descriptor) } }
+            guard Terminal.write(text, to: stream.descriptor) else { throw Failure(path: path) }
+            return
         }
-        return true
+        try orFail { () throws(CabochonError) in
+            let file = try OpenFile(replacing: path, mode: mode)
+            try Array(text.utf8).withUnsafeBufferPointer { (bytes) throws(CabochonError) in
+                try file.write(UnsafeRawBufferPointer(bytes), at: 0)
+            }
+            try file.publish()
+        }
+    }
+
+    /// Where what is at `path` is no file to replace: what its bytes go to.
+    private static func stream(at path: String) throws(Failure) -> (descriptor: Int32, isOpenedHere: Bool)? {
+        var there = stat()
+        guard stat(path, &there) == 0 else { return nil }
+        for descriptor in [STDOUT_FILENO, STDERR_FILENO] {
+            var own = stat()
+            if fstat(descriptor, &own) == 0 && own.st_dev == there.st_dev && own.st_ino == there.st_ino {
+                return (descriptor, false)
+            }
+        }
+        guard [S_IFIFO, S_IFCHR].contains(there.st_mode & S_IFMT) else { return nil }
+        let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Failure(path: path) }
+        return (descriptor, true)
     }
 }

@@ -1,6 +1,9 @@
-"""Results that cannot be written: a full disk is a failure with words, a reader that went away one without."""
+"""Where results go: what cannot be written is a failure, with words unless a reader went away; what is no file is not
+replaced by one."""
 
+import json
 import os
+import stat
 import subprocess
 
 import pytest
@@ -69,3 +72,55 @@ def test_an_answer_ends_with_the_first_word_that_cannot_be_written(cabochon):
     with open("/dev/full", "wb") as full:
         done = run(cabochon, [*GENERATE[:-3], "--max-tokens", "1000000", "--context", "1000100", "--ignore-eos"], full)
     assert done.returncode == 1 and b"No space left" in done.stderr
+
+
+@pytest.fixture
+def atlas(tmp_path):
+    """The arguments of a command that writes a page, but for the page's place."""
+    rows = tmp_path / "texts.jsonl"
+    rows.write_text(json.dumps({"text": "The song of the sea"}))
+    return ["features", "--model", TINY, "--sae", DICTIONARY, "--site", "resid_post", "--layer", "2", "--input", rows,
+            "--limit", "3", "--html"]
+
+
+def test_a_page_goes_through_a_pipe_that_stays_one(cabochon, atlas, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        done = cabochon.run(*atlas, pipe)
+        page = reader.communicate(timeout=60)[0]
+    assert done.returncode == 0 and page.startswith(b"<!") and page.rstrip().endswith(b"</html>")
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode) and sorted(os.listdir(tmp_path)) == ["pipe", "texts.jsonl"]
+
+
+def test_a_page_for_standard_output_goes_there_behind_what_it_holds(cabochon, atlas, tmp_path):
+    # As /dev/stdout is, which a program that is wrong would take away from the whole system.
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
+    assert cabochon.text(*atlas, link).startswith("<!")
+    with open(tmp_path / "out", "wb") as output:
+        output.write(b"before\n")
+        output.flush()
+        assert run(cabochon, [*atlas, link], output).returncode == 0
+        output.write(b"after\n")
+    written = (tmp_path / "out").read_text()
+    assert written.startswith("before\n<!") and written.endswith("after\n")
+
+
+def test_a_page_leaves_devices_and_links_what_they_are(cabochon, atlas, tmp_path):
+    link, page = tmp_path / "link", tmp_path / "page.html"
+    page.write_text("old")
+    link.symlink_to(page)
+    assert cabochon.run(*atlas, link).returncode == 0
+    assert os.readlink(link) == str(page) and page.read_text().startswith("<!")
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    assert f"{full}: No space left on device" in cabochon.failure(*atlas, full)
+    assert os.readlink(full) == "/dev/full"
+
+
+def test_a_page_that_cannot_be_written_names_its_place_and_leaves_what_is_there(cabochon, atlas, tmp_path):
+    message = cabochon.failure(*atlas, tmp_path / "missing" / "page.html")
+    assert f"{tmp_path}/missing/page.html: No such file or directory" in message
+    assert f"{tmp_path}: Is a directory" in cabochon.failure(*atlas, tmp_path)
+    assert os.listdir(tmp_path) == ["texts.jsonl"]

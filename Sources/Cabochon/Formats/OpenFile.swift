@@ -7,7 +7,7 @@ import CabochonShims
 import Glibc
 
 /// A regular file's descriptor, closed with this object. Any thread.
-final class OpenFile: Sendable {
+package final class OpenFile: Sendable {
     /// For messages.
     let path: String
     let identity: cabochon_file_identity
@@ -39,7 +39,7 @@ final class OpenFile: Sendable {
     ///   - byteCount: zeros that it begins with, whose room on the disk is taken now.
     ///   - mode: who may use it, less what the process's umask takes away.
     /// - Throws: `.io`, also for a full disk, and where something is there that is not a regular file.
-    init(replacing path: String, byteCount: Int = 0, mode: UInt32 = 0o666) throws(CabochonError) {
+    package init(replacing path: String, byteCount: Int = 0, mode: UInt32 = 0o666) throws(CabochonError) {
         let target = try Self.place(of: path)
         var name = [CChar](repeating: 0, count: Int(PATH_MAX))
         var descriptor: Int32 = -1
@@ -95,7 +95,7 @@ final class OpenFile: Sendable {
             "cannot read \(bytes.count) bytes at \(offset) of \(path)")
     }
 
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(CabochonError) {
+    package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(CabochonError) {
         guard let base = bytes.baseAddress else { return }
         try Self.check(
             cabochon_shim_write_at(descriptor, base, bytes.count, UInt64(offset)),
@@ -108,7 +108,7 @@ final class OpenFile: Sendable {
     }
 
     /// Gives a new file its place, once it is on the disk. What had it goes on for those who have it open.
-    func publish() throws(CabochonError) {
+    package func publish() throws(CabochonError) {
         try Self.check(cabochon_shim_publish(descriptor, temporary, target), "cannot write \(path)")
     }
 

@@ -40,7 +40,7 @@ struct History {
         if entries.count > Self.limit { entries.removeFirst() }
         guard let path else { return }
         makeFolders(above: path)
-        _ = TextFile.write(entries.map { Self.escape($0) + "\n" }.joined(), to: path, mode: 0o600)
+        try? TextFile.write(entries.map { Self.escape($0) + "\n" }.joined(), to: path, mode: 0o600)
     }
 
     private func makeFolders(above path: String) {
