@@ -28,7 +28,10 @@ public func cabochon_model_detokenize(
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
         let tokenizer = try CabochonABI.model(model).model.tokenizer
-        try write(try tokenizer.decodeText(try elements(ids, id_count, "ids")), buffer, inout_len)
+        try tokenizer.withText(of: try elements(ids, id_count, "ids")) { (text) throws(CabochonError) in
+            guard let room = try room(buffer, inout_len, needed: text.count) else { return }
+            UnsafeMutableRawBufferPointer(room).copyMemory(from: text)
+        }
     }
 }
 

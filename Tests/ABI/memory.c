@@ -74,6 +74,22 @@ static void long_texts(void) {
     free(text);
 }
 
+static void many_ids(void) {
+    enum { MANY = 20000000 };
+    int32_t *ids = malloc(MANY * sizeof *ids);
+    size_t count = 0;
+    int32_t moon[16];
+    size_t length = 16;
+    CHECK(cabochon_model_tokenize(model, "moon", 4, 0, moon, &length, NULL) == CABOCHON_OK && length > 0, "ids");
+    for (size_t i = 0; i < MANY; i++) ids[i] = moon[i % length];
+    leave_room(10 << 20);
+    FAILS(CABOCHON_ERROR_OUT_OF_MEMORY, cabochon_model_detokenize(model, ids, MANY, NULL, &count, &error));
+    leave_all_room();
+    CHECK(cabochon_model_detokenize(model, ids, MANY, NULL, &count, NULL) == CABOCHON_OK && count >= MANY, "%zu",
+          count);
+    free(ids);
+}
+
 static void large_file(void) {
     char path[] = "/tmp/cabochon-memory-XXXXXX.gguf";
     int descriptor = mkstemps(path, 5);
@@ -96,6 +112,7 @@ int main(int argc, char **argv) {
     if (!open_model(argc > 1 ? argv[1] : MODEL)) return 1;
     many_tokens();
     long_texts();
+    many_ids();
     large_file();
     close_model();
     return finish();
