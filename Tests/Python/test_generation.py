@@ -7,7 +7,9 @@ import pytest
 
 import cabochon
 
-from binding import PROMPT, VARIED, error_of
+import checkpoints
+import reference
+from binding import GREEDY, PROMPT, VARIED, error_of
 
 
 def test_the_same_seed_gives_the_same_answer(model):
@@ -130,6 +132,35 @@ def test_an_assisted_answer_is_the_plain_one(model_path, backend):
             assert 0 <= assisted.timings.accepted_tokens <= assisted.timings.guessed_tokens
     assert model.generate(prompt, max_tokens=20, temperature=0, assist=model).timings.accepted_tokens > 5
     assert error_of(model.generate, prompt, assist="luck").code == "invalid_argument"
+
+
+@pytest.fixture(scope="module")
+def padded_path(model_path, tmp_path_factory):
+    """The small model with 24 rows more than pieces, as some checkpoints have, which beat those they are made from."""
+    _, tensors = reference.load(model_path)
+    rows = tensors["model.embed_tokens.weight"]
+    tensors["model.embed_tokens.weight"] = np.concatenate([rows, 40 * rows[300:312], -40 * rows[300:312]])
+    folder = tmp_path_factory.mktemp("padded") / "model"
+    return checkpoints.write(folder, model_path, tensors, "F32", vocab_size=len(rows) + 24)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 3.0}, {"top_k": 3}, {"logprobs": 3}])
+def test_rows_without_a_piece_are_never_drawn(model, padded_path, options):
+    padded = cabochon.Model(padded_path)
+    options = {"max_tokens": 24, "seed": 11, "ignore_eos": True, **options}
+    ids = padded.tokenize(PROMPT)
+    assert padded.logits(ids)[-1].argmax() >= model.vocab_size
+    answer = padded.generate(ids, **options)
+    assert answer.tokens == model.generate(ids, **options).tokens
+
+
+def test_a_draft_model_may_have_other_rows_without_a_piece(model, padded_path):
+    padded = cabochon.Model(padded_path)
+    options = {"max_tokens": 24, **GREEDY}
+    for prompt in (model.tokenize(PROMPT), padded.tokenize(PROMPT) + [model.vocab_size]):
+        for one, other in ((model, padded), (padded, model)):
+            if max(prompt) < one.vocab_size:
+                assert one.generate(prompt, assist=other, **options).tokens == one.generate(prompt, **options).tokens
 
 
 def test_penalties_make_repetition_rarer(model):

@@ -43,9 +43,12 @@ struct Assistant {
         }
     }
 
-    /// Reads what a draft model has not read of `tokens`, as guessing after them would do first.
+    /// Reads what a draft model has not read of `tokens`, as guessing after them would do first. A prompt may have
+    /// ids without a piece, which the draft model has no rows for: it reads no further then.
     func read(_ tokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
         guard case .draft(let session) = source else { return }
+        let rows = session.model.configuration.vocabularySize
+        let tokens = UnsafeBufferPointer(rebasing: tokens.prefix { $0 < rows })
         try session.truncate(to: sharedPrefixLength(session.sequence, tokens))
         try session.append(UnsafeBufferPointer(rebasing: tokens[session.length...]))
     }
@@ -58,6 +61,7 @@ struct Assistant {
         case .lookup: return Self.lookUp(tokens, limit: limit)
         case .draft(let session):
             try read(tokens)
+            guard session.length == tokens.count else { return [] }
             return try draft(limit, from: session)
         }
     }
@@ -76,11 +80,13 @@ struct Assistant {
 
     private func draft(_ limit: Int, from session: Session) throws(CabochonError) -> [Int32] {
         let logits = try Buffer<Float>(count: session.model.configuration.vocabularySize, for: "draft logits")
+        let pieceCount = session.model.tokenizer.vocabulary.count
         var guesses: [Int32] = []
         let most = min(limit, session.contextLength - session.length)
         while guesses.count < most {
             try session.logits(into: logits.elements)
-            let token = Sampler.largest(logits.elements)
+            // The two models have these pieces in common; either may have rows beyond them.
+            let token = Sampler.largest(UnsafeMutableBufferPointer(rebasing: logits.elements[..<pieceCount]))
             guesses.append(token)
             try session.appendLater(token)
         }

@@ -57,8 +57,10 @@ extension Session {
         let start = monotonicNanoseconds()
         let logits = try Buffer<Float>(count: model.configuration.vocabularySize, for: "logits")
         func findLogits() throws(CabochonError) {
-            if let count = options.largestLogitCount, count < logits.count {
-                try self.logits(largest: count, into: logits.elements)
+            // As many more as there are rows without a piece, which are not drawn.
+            let rowsWithoutPiece = logits.count - model.tokenizer.vocabulary.count
+            if let count = options.largestLogitCount, rowsWithoutPiece <= 128, count + rowsWithoutPiece < logits.count {
+                try self.logits(largest: count + rowsWithoutPiece, into: logits.elements)
             } else {
                 try self.logits(into: logits.elements)
             }
@@ -127,6 +129,8 @@ private struct Answer {
         _ logits: UnsafeMutableBufferPointer<Float>, onToken: (GeneratedToken) -> Bool
     ) throws(CabochonError) -> Bool {
         sampler.adjust(logits, after: session.sequence)
+        // An embedding may have more rows than the tokenizer has pieces. Those have no text and are never drawn.
+        let logits = UnsafeMutableBufferPointer(rebasing: logits[..<session.model.tokenizer.vocabulary.count])
         let token = sampler.choose(logits)
         if !options.ignoresEndOfSequence, session.model.stopTokens.contains(token) {
             finishReason = .endOfSequence
