@@ -6,6 +6,8 @@
  * One line of tab-separated scores for each line read: the probability that it violates each of the
  * four official policies. What score is too high is for you to say; there is no official threshold.
  */
+/* For getline, which a compiler that is asked for C11 alone does not declare. */
+#define _POSIX_C_SOURCE 200809L
 #include <cabochon/cabochon.h>
 #include <stdio.h>
 #include <stdlib.h>
