@@ -48,8 +48,10 @@ struct ModelSource: Sendable {
         }
     }
 
+    /// By name as well: what is wrong with a .gguf that lost its beginning is not what is wrong with it as a tokenizer.
     private static func isGGUF(_ path: String) throws(CabochonError) -> Bool {
-        try MappedFile(path: path).withBytes { $0.starts(with: "GGUF".utf8) }
+        if path.hasSuffix(".gguf") { return true }
+        return try MappedFile(path: path).withBytes { $0.starts(with: "GGUF".utf8) }
     }
 
     func makeTokenizer() throws(CabochonError) -> Tokenizer {

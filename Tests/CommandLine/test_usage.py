@@ -60,6 +60,15 @@ def test_a_file_that_is_no_model_is_an_error_that_names_it(cabochon, tmp_path):
     assert str(path) in cabochon.failure("inspect", "--model", path)
 
 
+@pytest.mark.parametrize("command", ["inspect", "tokenize", "generate"])
+@pytest.mark.parametrize("content", [b"", b"GGU", b"# Notes"])
+def test_a_gguf_file_without_its_beginning_is_judged_as_gguf_by_every_command(cabochon, tmp_path, command, content):
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(content)
+    message = cabochon.failure(command, "--model", path, input="hello")
+    assert str(path) in message and ("magic number" in message or "not a GGUF file" in message)
+
+
 def test_an_unknown_backend_is_an_error_that_lists_the_known_ones(cabochon, tiny):
     message = cabochon.failure("generate", "--model", tiny, "--prompt", "a", "--backend", "abacus")
     assert "abacus" in message and "scalar" in message
