@@ -27,6 +27,7 @@ struct CabochonCommand: ParsableCommand {
     static func main() {
         do {
             do {
+                try checkArguments()
                 var command = try parseAsRoot()
                 try command.run()
             } catch  where !(error is Failure) {
@@ -41,6 +42,16 @@ struct CabochonCommand: ParsableCommand {
                 Terminal.note("cabochon: \(failure.message)")
             }
             Glibc.exit(1)
+        }
+    }
+
+    /// Swift repairs arguments with U+FFFD, and the model would read, or the system open, what nobody wrote.
+    private static func checkArguments() throws {
+        for index in 1..<max(1, Int(CommandLine.argc)) {
+            guard let argument = CommandLine.unsafeArgv[index] else { return }
+            guard String(validatingCString: argument) != nil else {
+                throw ValidationError("Argument \(index) is not UTF-8: \(String(cString: argument))")
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 """Exit statuses, help, and which stream carries what."""
 
+import os
+
 import pytest
 
 COMMANDS = ["generate", "chat", "classify", "encode", "tokenize", "inspect", "bench", "backends"]
@@ -67,6 +69,12 @@ def test_a_gguf_file_without_its_beginning_is_judged_as_gguf_by_every_command(ca
     path.write_bytes(content)
     message = cabochon.failure(command, "--model", path, input="hello")
     assert str(path) in message and ("magic number" in message or "not a GGUF file" in message)
+
+
+@pytest.mark.parametrize("arguments", [["tokenize", "--model", "x", b"caf\xe9"], ["inspect", "--model", b"caf\xe9.gguf"]])
+def test_an_argument_that_is_not_utf8_is_refused_and_not_repaired(cabochon, arguments):
+    message = cabochon.failure(*map(os.fsdecode, arguments), status=2)
+    assert f"Argument {len(arguments)} is not UTF-8" in message
 
 
 def test_an_unknown_backend_is_an_error_that_lists_the_known_ones(cabochon, tiny):
