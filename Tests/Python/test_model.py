@@ -95,3 +95,14 @@ def test_a_closed_model_answers_with_an_error(model_path):
     assert error_of(closed.tokenize, "Hi").code == "invalid_handle"
     session.append([2, 5])
     assert session.length == 2
+
+
+def test_bytes_that_make_no_character_are_replaced_as_everywhere(model):
+    byte = {piece: number for number in range(model.vocab_size) if len(piece := model.token_piece(number)) == 6
+            and piece.startswith("<0x")}
+    generator = np.random.default_rng(1)
+    # Leads, continuations and ASCII in equal shares, so that sequences begin, break off and are overlong.
+    kinds = [range(0x80, 0xC0), range(0xC0, 0x100), range(0x80), [0xE0, 0xED, 0xF0, 0xF4, 0xE2, 0x82, 0x9F, 0xA0]]
+    for length in range(200):
+        data = bytes(int(generator.choice(kinds[generator.integers(len(kinds))])) for _ in range(length))
+        assert model.detokenize([byte[f"<0x{value:02X}>"] for value in data]) == data.decode(errors="replace")
