@@ -30,6 +30,12 @@ def test_the_c_program_compiles_and_tells_its_story(folder):
     assert text.startswith(b"Once upon a time") and len(text) > 40
 
 
+@pytest.mark.parametrize("program", sorted((ROOT / "Examples" / "c").glob("*.c")), ids=lambda program: program.name)
+def test_c_examples_are_plain_c11(program):
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only",
+                    f"-I{ROOT / 'Include'}", str(program)], check=True)
+
+
 def test_the_python_program_streams_and_prints_the_shapes(folder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
     run = subprocess.run([sys.executable, "-c", PYTHON_PROGRAM], cwd=folder, env=environment, check=True,
