@@ -717,7 +717,7 @@ typedef struct cabochon_text {
     size_t len;
 } cabochon_text;
 
-/* A token and what is added to its logit: -INFINITY forbids it. */
+/* A token and what is added to its logit, a finite number; or -INFINITY, which forbids it. */
 typedef struct cabochon_logit_bias {
     int32_t token;
     float bias;

@@ -283,3 +283,9 @@ def test_a_full_context_ends_the_answer(model):
     with model.session(context_length=12) as session:
         generation = session.generate([2, 5, 7], max_tokens=100, temperature=0, ignore_eos=True)
         assert generation.finish_reason == "context" and session.length == 12
+
+
+@pytest.mark.parametrize("bias", [float("nan"), float("inf")])
+def test_a_bias_that_leaves_no_probabilities_is_refused(model, bias):
+    error = error_of(model.generate, PROMPT, max_tokens=1, temperature=0, logprobs=1, logit_bias={7: bias})
+    assert error.code == "invalid_argument" and "token 7" in error.message

@@ -67,7 +67,8 @@ public struct GenerationOptions: Sendable {
             try check(
                 token >= 0 && token < vocabularySize,
                 "logit bias for token \(token), outside the vocabulary of \(vocabularySize)")
-            try check(!bias.isNaN, "logit bias of token \(token) is not a number")
+            // There is no probability beside an infinite logit.
+            try check(bias < .infinity, "logit bias \(bias) of token \(token) is not a finite number, nor -infinity")
         }
         try check(stopStrings.allSatisfy { !$0.isEmpty }, "a stop string is empty")
         try check(

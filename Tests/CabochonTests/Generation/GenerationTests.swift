@@ -192,6 +192,11 @@ import Testing
         try expectError(.invalidArgument, "top-p") { _ = try generate { $0.topP = 0 } }
         try expectError(.invalidArgument, "min-p") { _ = try generate { $0.minP = 2 } }
         try expectError(.invalidArgument, "logit bias", "99999") { _ = try generate { $0.logitBias = [(99999, 1)] } }
+        for bias in [Float.nan, .infinity] {
+            try expectError(.invalidArgument, "logit bias", "token 3") {
+                _ = try generate { $0.logitBias = [(3, bias)] }
+            }
+        }
         try expectError(.invalidArgument, "stop string") { _ = try generate { $0.stopStrings = [""] } }
         try expectError(.invalidArgument, "logprobs") { _ = try generate { $0.logprobCount = 21 } }
     }
