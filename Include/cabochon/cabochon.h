@@ -787,8 +787,8 @@ typedef struct cabochon_generation_options {
 /* As cabochon_engine_options_init. */
 void cabochon_generation_options_init(cabochon_generation_options *options, size_t size);
 
-/* A token, and the natural logarithm of its probability: after logit bias and penalties, before
- * temperature and what follows. */
+/* A token, and the natural logarithm of its probability among the tokens that the vocabulary has: after
+ * logit bias and penalties, before temperature and what follows. */
 typedef struct cabochon_token_logprob {
     int32_t token;
     float logprob;

@@ -16,10 +16,10 @@ struct BenchCommand: ParsableCommand {
             counted comes first: weights are packed by then, and the file is in memory. tokens/s is the median of \
             the repetitions. MB/token is the bytes of the file's weights and of the keys and values that a token \
             attends to, on average; GB/s, of decode, is that times the tokens per second; GOPS is two operations for \
-            each parameter but the embedding's. With --limits the machine's rates are measured before and after each repetition, and the share says how near each came: \
-            decode to the memory, prefill to the arithmetic on the numbers that most of the weights are made of. \
-            Tokens are random, the same in each run. Rows are printed as they are measured, and stand where \
-            a later one fails. With --json one object, at the end: processor_count, results (one object a row, in \
+            each parameter but the embedding's. With --limits the machine's rates are measured before and after each \
+            repetition, and the share says how near each came: decode to the memory, prefill to the arithmetic on \
+            the numbers that most of the weights are made of. Tokens are random, the same in each run. Rows are printed \
+            as they are measured, and stand where a later one fails. With --json one object, at the end: processor_count, results (one object a row, in \
             which bytes_per_token is the weights' and kv_bytes_per_token the rest); with --csv a line of headings \
             and a line a row.
             """)

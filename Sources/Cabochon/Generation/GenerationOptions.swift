@@ -39,13 +39,14 @@ public struct GenerationOptions: Sendable {
 
     public init() {}
 
-    /// How many of the largest logits draws look at; nil: more than are worth searching for, or not as they are.
-    var largestLogitCount: Int? {
+    /// Among how many of the largest logits those are that draws look at, where they pass over `undrawn` others; nil:
+    /// among more than are worth searching for, or not as they are.
+    func largestLogitCount(passingOver undrawn: Int) -> Int? {
         guard logitBias.isEmpty, repetitionPenalty == 1, presencePenalty == 0, frequencyPenalty == 0,
             logprobCount == nil
         else { return nil }
-        if temperature == 0 { return 1 }
-        return (1...128).contains(topK) ? topK : nil
+        let count = temperature == 0 ? 1 : topK
+        return count > 0 && count <= 128 - undrawn ? count + undrawn : nil
     }
 
     func validate(vocabularySize: Int) throws(CabochonError) {

@@ -57,10 +57,9 @@ extension Session {
         let start = monotonicNanoseconds()
         let logits = try Buffer<Float>(count: model.configuration.vocabularySize, for: "logits")
         func findLogits() throws(CabochonError) {
-            // As many more as there are rows without a piece, which are not drawn.
             let rowsWithoutPiece = logits.count - model.tokenizer.vocabulary.count
-            if let count = options.largestLogitCount, rowsWithoutPiece <= 128, count + rowsWithoutPiece < logits.count {
-                try self.logits(largest: count + rowsWithoutPiece, into: logits.elements)
+            if let count = options.largestLogitCount(passingOver: rowsWithoutPiece), count < logits.count {
+                try self.logits(largest: count, into: logits.elements)
             } else {
                 try self.logits(into: logits.elements)
             }

@@ -32,45 +32,41 @@ extension Tokenizer {
     public func decodeText(
         _ ids: some Sequence<Int32>, control: ControlText = .written
     ) throws(CabochonError) -> String {
-        String(decoding: try decode(ids, control: control), as: UTF8.self)
+        try Array(ids).withUnsafeBufferPointer { (ids) throws(CabochonError) in
+            try withText(of: ids, control: control) { String(decoding: $0, as: UTF8.self) }
+        }
     }
 
-    /// Hands the text of a sequence of ids to `body`, for which it lives: `decodeText` for callers' amounts, whose
-    /// memory may be refused.
+    /// Hands the text of a sequence of ids, U+FFFD for bytes that make no character, to `body`, for which it lives.
+    /// The memory for it may be refused, however long it is.
     ///
-    /// - Throws: `.invalidArgument` naming an id that the vocabulary does not have; `.outOfMemory`.
+    /// - Throws: `.invalidArgument` naming an id that the vocabulary does not have; `.outOfMemory`; what `body` throws.
     public func withText<Result>(
-        of ids: UnsafeBufferPointer<Int32>, _ body: (UnsafeRawBufferPointer) throws(CabochonError) -> Result
+        of ids: UnsafeBufferPointer<Int32>, control: ControlText = .written,
+        _ body: (UnsafeRawBufferPointer) throws(CabochonError) -> Result
     ) throws(CabochonError) -> Result {
         var bytes = CheckedArray<UInt8>()
         var piece: [UInt8] = []
         for id in ids {
             piece.removeAll(keepingCapacity: true)
-            try append(id, to: &piece)
-            try Self.append(piece[...], to: &bytes)
+            try append(id, control: control, to: &piece)
+            for byte in piece { try bytes.append(byte, "a text") }
         }
-        let whole = UnsafeRawBufferPointer(bytes.elements)
-        guard var bad = UTF8Sequence.firstInvalidOffset(in: whole) else { return try body(whole) }
+        let given = UnsafeRawBufferPointer(bytes.elements)
+        if UTF8Sequence.firstInvalidOffset(in: given) == nil { return try body(given) }
         var text = CheckedArray<UInt8>()
-        var start = 0
-        while true {
-            try text.append(contentsOf: UnsafeRawBufferPointer(rebasing: whole[start..<bad]), "a text")
-            // A sequence has at most three continuation bytes: what a fourth belongs to begins with it.
-            var end = bad + 1
-            while end < min(bad + 4, whole.count), whole[end] & 0xC0 == 0x80 { end += 1 }
-            try Self.append(Array(String(decoding: whole[bad..<end], as: UTF8.self).utf8)[...], to: &text)
-            start = end
-            let rest = UnsafeRawBufferPointer(rebasing: whole[start...])
-            guard let next = UTF8Sequence.firstInvalidOffset(in: rest) else {
-                try text.append(contentsOf: rest, "a text")
-                return try body(UnsafeRawBufferPointer(text.elements))
+        var offset = 0
+        while offset < given.count {
+            switch UTF8Sequence(in: given, at: offset) {
+            case .character(let length):
+                for byte in given[offset..<offset + length] { try text.append(byte, "a text") }
+                offset += length
+            case .malformed(let length), .truncated(let length):
+                for byte in "\u{FFFD}".utf8 { try text.append(byte, "a text") }
+                offset += length
             }
-            bad = start + next
         }
-    }
-
-    private static func append(_ piece: ArraySlice<UInt8>, to bytes: inout CheckedArray<UInt8>) throws(CabochonError) {
-        for byte in piece { try bytes.append(byte, "a text") }
+        return try body(UnsafeRawBufferPointer(text.elements))
     }
 
     /// Appends the bytes of one id, the form for streams; see ``UTF8Stream``.
