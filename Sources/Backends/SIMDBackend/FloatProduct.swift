@@ -4,8 +4,8 @@
 // (BrainFloatPairs), a BF16 weight is taken as it is and the activations are rounded to bfloat16 once
 // per op. A lane of an accumulator sums every columnsPerStep-th column (or pair of columns); the lanes
 // are added at the end in one tree. Few rows and few tokens share each loaded vector, and long rows are
-// taken in stretches that the first-level cache holds; neither changes the order. BrainFloatPanels keeps it too,
-// which multiplies pairs by many tokens faster, and BrainFloatCodes, which reads BF16 in twelve bits.
+// taken in stretches that the first-level cache holds; neither changes the order. FloatPanels keeps it too,
+// which multiplies many tokens faster, and BrainFloatCodes, which reads BF16 in twelve bits.
 import CCabochonBackend
 import SIMDIntrinsics
 
@@ -20,6 +20,12 @@ protocol ProductFormat {
     static func load(_ source: UnsafeRawPointer, first count: Int) -> Operand
     static func loadInput(_ source: UnsafeRawPointer) -> Operand
     static func loadInput(_ source: UnsafeRawPointer, first count: Int) -> Operand
+    /// A column or pair of columns, four bytes of the input, in every lane.
+    static func broadcastInput(_ source: UnsafeRawPointer) -> Operand
+    /// A step of a float32 row as input; zero beyond the last column.
+    static func input(_ row: UnsafePointer<Float>, _ columns: Int, step: Int) -> Operand
+    /// The same lanes, as what transpositions take.
+    static func bits(_ operand: Operand) -> FloatVector
     static func addProduct(_ weight: Operand, _ input: Operand, to sum: FloatVector) -> FloatVector
 }
 
@@ -33,6 +39,13 @@ extension FloatFormat {
     @inline(__always) static func loadInput(_ source: UnsafeRawPointer, first count: Int) -> FloatVector {
         loadFloats(source, first: count)
     }
+    @inline(__always) static func broadcastInput(_ source: UnsafeRawPointer) -> FloatVector {
+        broadcast(source.load(as: Float.self))
+    }
+    @inline(__always) static func input(_ row: UnsafePointer<Float>, _ columns: Int, step: Int) -> FloatVector {
+        loadFloats(row + step * lanes, first: min(lanes, max(0, columns - step * lanes)))
+    }
+    @inline(__always) static func bits(_ operand: FloatVector) -> FloatVector { operand }
     @inline(__always)
     static func addProduct(_ weight: FloatVector, _ input: FloatVector, to sum: FloatVector) -> FloatVector {
         multiplyAddInOrder(weight, input, sum)

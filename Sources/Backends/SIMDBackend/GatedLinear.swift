@@ -79,7 +79,7 @@ public func gatedLinear(
     let call = LinearCall(
         run: run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
         columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon)
-    if let status = multiplyBrainFloatPanels(call, weights, 2, isGated: true) { return status }
+    if let status = multiplyFloatPanels(call, weights, 2, isGated: true) { return status }
     let threads = Int(run.pointee.thread_count)
     let productBytes = threads * GatedTask.tileFloats * 4
     let unpackedBytes = max(

@@ -174,11 +174,11 @@ struct LinearTask {
                     operationTokens: input.activations.tokens, output: output,
                     outputStride: stride, rows: rows))
         } else if weight.isCoded && input.activations.tokens == 1 {
-            BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.brainFloats, output)
+            BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.elements, output)
         } else {
             let pairs = weight.form == .brainFloats
-            let values = pairs ? input.brainFloats : UnsafeRawPointer(input.floats)
-            let valueStride = pairs ? input.brainFloatStride : input.floatStride * 4
+            let values = pairs ? input.elements : UnsafeRawPointer(input.floats)
+            let valueStride = pairs ? input.elementStride : input.floatStride * 4
             FloatProduct(
                 data: source, rowBytes: weight.rowBytes,
                 columns: input.activations.columns, input: values + token * valueStride, inputStride: valueStride,
@@ -221,7 +221,7 @@ public func linear(
     let call = LinearCall(
         run: run, input: input, inputStride: Int(truncatingIfNeeded: args.input_stride), tokens: tokens,
         columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon)
-    if let status = multiplyBrainFloatPanels(call, list, count, isGated: false) { return status }
+    if let status = multiplyFloatPanels(call, list, count, isGated: false) { return status }
     var unpackedBytes = 0
     for number in 0..<count {
         unpackedBytes = max(unpackedBytes, list[number].unpackedBytes(tokens: tokens, columns: columns))

@@ -12,7 +12,8 @@ struct InputForms: OptionSet {
     @inline(__always) static var superBlocks: InputForms { InputForms(rawValue: 2) }
     @inline(__always) static var floats: InputForms { InputForms(rawValue: 4) }
     @inline(__always) static var brainFloats: InputForms { InputForms(rawValue: 8) }
-    @inline(__always) static var brainFloatsByLane: InputForms { InputForms(rawValue: 16) }
+    @inline(__always) static var floatsByLane: InputForms { InputForms(rawValue: 16) }
+    @inline(__always) static var brainFloatsByLane: InputForms { InputForms(rawValue: 32) }
 }
 
 /// A linear or gated_linear call but for its weights.
@@ -27,13 +28,15 @@ struct LinearCall {
 }
 
 struct LinearInput {
+    var forms: InputForms
     var activations: Activations
     /// The call's own rows, or their norm; stride in floats.
     var floats: UnsafePointer<Float>
     var floatStride: Int
-    /// [tokens, columns], or by lane in chunks of tokens as BrainFloatPanels has them; stride in bytes.
-    var brainFloats: UnsafeRawPointer
-    var brainFloatStride: Int
+    /// Pairs of bfloat16, [tokens, columns]; or those or floats by lane in chunks of tokens as FloatPanels has them;
+    /// stride in bytes.
+    var elements: UnsafeRawPointer
+    var elementStride: Int
     /// `extraBytes` for the caller.
     var extra: UnsafeMutableRawPointer
 
@@ -41,25 +44,26 @@ struct LinearInput {
     @inline(__always)
     init?(_ call: LinearCall, forms: InputForms, extraBytes: Int) {
         let (run, tokens, columns) = (call.run, call.tokens, call.columns)
+        self.forms = forms
         let normalized = call.gain == nil ? 0 : forms.contains(.floats) ? tokens : Int(run.pointee.thread_count)
         let rowBytes = (normalized * columns * 4 + 63) & ~63
         let blockBytes = forms.contains(.blocks) ? Activations.tileBytes(tokens: tokens, columns: columns, .blocks) : 0
         let superBytes =
             forms.contains(.superBlocks) ? Activations.tileBytes(tokens: tokens, columns: columns, .superBlocks) : 0
         let tileBytes = blockBytes + superBytes
-        brainFloatStride = (2 * columns + 63) & ~63
-        let brainFloatBytes =
-            forms.isDisjoint(with: [.brainFloats, .brainFloatsByLane]) ? 0 : tokens * brainFloatStride
-        guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + brainFloatBytes + extraBytes + 64) else {
+        elementStride = FloatPanels.steps(columns, pairs: !forms.contains(.floatsByLane)) * lanes * 4
+        let elementBytes =
+            forms.isDisjoint(with: [.brainFloats, .brainFloatsByLane, .floatsByLane]) ? 0 : tokens * elementStride
+        guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + elementBytes + extraBytes + 64) else {
             return nil
         }
         let rows = scratch.assumingMemoryBound(to: Float.self)
         activations = Activations(
             input: call.input, inputStride: call.inputStride, tokens: tokens, columns: columns, gain: call.gain,
             epsilon: call.epsilon, rows: rows, tiles: scratch + rowBytes, superTiles: scratch + rowBytes + blockBytes)
-        let brainFloats = scratch + rowBytes + tileBytes
-        self.brainFloats = UnsafeRawPointer(brainFloats)
-        extra = brainFloats + brainFloatBytes
+        let elements = scratch + rowBytes + tileBytes
+        self.elements = UnsafeRawPointer(elements)
+        extra = elements + elementBytes
         floats = call.input
         floatStride = call.inputStride
         if forms.contains(.floats) && call.gain != nil {
@@ -73,7 +77,7 @@ struct LinearInput {
         if forms.contains(.blocks) { Activations.quantize(run, &activations, .blocks) }
         if forms.contains(.superBlocks) { Activations.quantize(run, &activations, .superBlocks) }
         if forms.contains(.brainFloats) { narrow(run) }
-        if forms.contains(.brainFloatsByLane) { narrowByLane(run) }
+        if !forms.isDisjoint(with: [.brainFloatsByLane, .floatsByLane]) { arrange(run) }
     }
 
     private func narrow(_ run: UnsafePointer<cabochon_run>) {
@@ -81,18 +85,23 @@ struct LinearInput {
         parallel(run, activations.tokens, &task) { context, token, worker in
             let task = context.unsafelyUnwrapped.assumingMemoryBound(to: LinearInput.self).pointee
             let row = task.activations.normalizedRow(token, worker)
-            let output = UnsafeMutableRawPointer(mutating: task.brainFloats) + token * task.brainFloatStride
+            let output = UnsafeMutableRawPointer(mutating: task.elements) + token * task.elementStride
             narrowToBrainFloats(row, task.activations.columns, output)
         }
     }
 
-    private func narrowByLane(_ run: UnsafePointer<cabochon_run>) {
+    private func arrange(_ run: UnsafePointer<cabochon_run>) {
         var task = self
         parallel(run, activations.tokens, &task) { context, token, worker in
             let task = context.unsafelyUnwrapped.assumingMemoryBound(to: LinearInput.self).pointee
-            narrowToBrainFloatsByLane(
-                task.activations.normalizedRow(token, worker), task.activations.columns, token,
-                of: task.activations.tokens, UnsafeMutableRawPointer(mutating: task.brainFloats))
+            let (columns, tokens) = (task.activations.columns, task.activations.tokens)
+            let row = task.activations.normalizedRow(token, worker)
+            let output = UnsafeMutableRawPointer(mutating: task.elements)
+            if task.forms.contains(.brainFloatsByLane) {
+                arrangeByLane(BrainFloatPairs.self, row, columns, token, of: tokens, output)
+            } else {
+                arrangeByLane(FormatF32.self, row, columns, token, of: tokens, output)
+            }
         }
     }
 }

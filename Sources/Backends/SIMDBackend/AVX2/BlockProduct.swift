@@ -138,6 +138,9 @@ private func addGroup<Format: PanelFormat, let tokens: Int>(
 /// registers for the tokens' vectors and one of weights.
 let floatTokens = 3
 typealias FloatTokens = InlineArray<3, Void>
+/// Panels of a floating-point weight that share the vectors of many tokens: two by six tokens are twelve accumulators.
+let floatPanels = 2
+typealias FloatPanelVectors<Operand> = InlineArray<2, Operand>
 
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<8, FloatVector>

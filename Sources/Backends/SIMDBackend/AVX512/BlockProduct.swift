@@ -61,6 +61,9 @@ private func addGroup<Format: PanelFormat, let panels: Int, let tokens: Int>(
 /// Tokens that share a floating-point weight's vectors: four rows by six are 24 accumulators.
 let floatTokens = 6
 typealias FloatTokens = InlineArray<6, Void>
+/// Panels of a floating-point weight that share the vectors of many tokens: four by six tokens are 24 accumulators.
+let floatPanels = 4
+typealias FloatPanelVectors<Operand> = InlineArray<4, Operand>
 
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<16, FloatVector>

@@ -19,6 +19,16 @@ enum BrainFloatPairs: ProductFormat {
     @inline(__always) static func loadInput(_ source: UnsafeRawPointer, first count: Int) -> IntVector {
         load(source, first: count)
     }
+    @inline(__always) static func broadcastInput(_ source: UnsafeRawPointer) -> IntVector {
+        broadcast(source.load(as: Int32.self))
+    }
+    @inline(__always) static func bits(_ operand: IntVector) -> FloatVector { _mm512_castsi512_ps(operand) }
+    @inline(__always) static func input(_ row: UnsafePointer<Float>, _ columns: Int, step: Int) -> IntVector {
+        let column = step * 2 * lanes
+        let low = loadFloats(row + column, first: min(lanes, max(0, columns - column)))
+        let high = loadFloats(row + column + lanes, first: min(lanes, max(0, columns - column - lanes)))
+        return cabochon_x86_brain_floats_from_both_512(low, high)
+    }
     @inline(__always)
     static func addProduct(_ weight: IntVector, _ input: IntVector, to sum: FloatVector) -> FloatVector {
         cabochon_x86_add_brain_float_products_512(sum, weight, input)

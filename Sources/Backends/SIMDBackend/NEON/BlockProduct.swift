@@ -54,6 +54,9 @@ func blockProducts<Format: PanelFormat, let panels: Int, let tokens: Int>(
 /// Tokens that share a floating-point weight's vectors: four rows by four are 16 accumulators.
 let floatTokens = 4
 typealias FloatTokens = InlineArray<4, Void>
+/// Panels of a floating-point weight that share the vectors of many tokens: four by six tokens are 24 accumulators.
+let floatPanels = 4
+typealias FloatPanelVectors<Operand> = InlineArray<4, Operand>
 
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<4, FloatVector>

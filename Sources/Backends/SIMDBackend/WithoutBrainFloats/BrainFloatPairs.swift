@@ -5,12 +5,6 @@ import CCabochonBackend
 typealias BrainFloatPairs = FormatBF16
 func takesBrainFloatPairs(_ host: UnsafePointer<cabochon_host>) -> Bool { false }
 func narrowToBrainFloats(_ row: UnsafePointer<Float>, _ columns: Int, _ output: UnsafeMutableRawPointer) {}
-func narrowToBrainFloatsByLane(
-    _ row: UnsafePointer<Float>, _ columns: Int, _ token: Int, of tokens: Int, _ output: UnsafeMutableRawPointer
-) {}
-func multiplyBrainFloatPanels(
-    _ call: LinearCall, _ weights: InlineArray<4, LinearWeight>, _ count: Int, isGated: Bool
-) -> Int32? { nil }
 
 struct BrainFloatCodes {
     static func pack(
