@@ -9,6 +9,7 @@ simd_directory := Sources/Backends/SIMDBackend
 simd_shared := $(wildcard $(simd_directory)/*.swift)
 simd_widened := $(wildcard $(simd_directory)/WithoutBrainFloats/*.swift)
 simd_dotted := $(wildcard $(simd_directory)/WithDotProducts/*.swift)
+simd_screened := $(wildcard $(simd_directory)/WithScreens/*.swift)
 simd_headers := $(wildcard $(simd_directory)/Intrinsics/*) Include/cabochon/backend.h Include/module.modulemap
 simd_output := $(BUILD)/lib/cabochon
 simd_objects := $(BUILD)/backends
@@ -22,7 +23,7 @@ simd_avx2_flags := -Xfrontend -target-cpu -Xfrontend haswell -Xcc -march=x86-64-
 
 simd_avx512_constants := -DSIMD_NAME='"avx512"' -DSIMD_PRIORITY=30 -DSIMD_SCREENS=CABOCHON_BACKEND_SCREENS \
 	-DSIMD_CPU_FEATURES='(CABOCHON_CPU_AVX2|CABOCHON_CPU_FMA|CABOCHON_CPU_F16C|CABOCHON_CPU_AVX512|CABOCHON_CPU_AVX512_VNNI)'
-simd_avx2_constants := -DSIMD_NAME='"avx2"' -DSIMD_PRIORITY=20 -DSIMD_SCREENS=0 \
+simd_avx2_constants := -DSIMD_NAME='"avx2"' -DSIMD_PRIORITY=20 -DSIMD_SCREENS=CABOCHON_BACKEND_SCREENS \
 	-DSIMD_CPU_FEATURES='(CABOCHON_CPU_AVX2|CABOCHON_CPU_FMA|CABOCHON_CPU_F16C)'
 
 # Compiled, and linked into a library where make itself runs on arm64; Embedded Swift's only arm64
@@ -38,11 +39,11 @@ else
 backends: $(simd_output)/libcabochon-neon.so
 endif
 
-$(simd_objects)/avx512.o: $(simd_shared) $(simd_dotted) $(wildcard $(simd_directory)/AVX512/*.swift) $(simd_headers)
+$(simd_objects)/avx512.o: $(simd_shared) $(simd_dotted) $(simd_screened) $(wildcard $(simd_directory)/AVX512/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx512_flags) -module-name avx512 -emit-object $(filter %.swift,$^) -o $@
 
-$(simd_objects)/avx2.o: $(simd_shared) $(simd_widened) $(wildcard $(simd_directory)/AVX2/*.swift) $(simd_headers)
+$(simd_objects)/avx2.o: $(simd_shared) $(simd_widened) $(simd_screened) $(wildcard $(simd_directory)/AVX2/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx2_flags) -module-name avx2 -emit-object $(filter %.swift,$^) -o $@
 

@@ -107,6 +107,7 @@ struct FeatureScreen: @unchecked Sendable {
 /// A batch of inputs in one or two bytes a number, with what the bound needs of each.
 final class ScreenedInput: @unchecked Sendable {
     let high, low: Buffer<Int8>  // [tokens, columns]
+    let numbers: Buffer<Int16>  // 256 * high + low: [tokens, columns]
     let highSum, lowSum: Buffer<Int32>  // [tokens]
     let scale, norm, error: Buffer<Float>  // [tokens]
     private(set) var planes = 2
@@ -121,6 +122,7 @@ final class ScreenedInput: @unchecked Sendable {
         self.columns = columns
         high = try Buffer(count: tokens * columns, for: "screened inputs")
         low = try Buffer(count: tokens * columns, for: "screened inputs")
+        numbers = try Buffer(count: tokens * columns, for: "screened inputs")
         highSum = try Buffer(count: tokens, for: "screened inputs")
         lowSum = try Buffer(count: tokens, for: "screened inputs")
         scale = try Buffer(count: tokens, for: "screened inputs")
@@ -142,7 +144,8 @@ final class ScreenedInput: @unchecked Sendable {
         for token in 0..<tokens where coarse.pointer[token] > Self.tolerableError * norm.pointer[token] { poor += 1 }
         if poor * 8 <= tokens {
             planes = 1
-            for token in 0..<tokens { error.pointer[token] = coarse.pointer[token] }
+            // Of either: a backend may take the second byte all the same.
+            for token in 0..<tokens { error.pointer[token] = max(error.pointer[token], coarse.pointer[token]) }
         }
     }
 
@@ -176,6 +179,7 @@ final class ScreenedInput: @unchecked Sendable {
         let used = scale.pointer[token]
         let highTarget = high.pointer + token * columns
         let lowTarget = low.pointer + token * columns
+        let target = numbers.pointer + token * columns
         var highSum = SIMD16<Int32>.zero
         var lowSum = SIMD16<Int32>.zero
         var (squares, fineSquares, coarseSquares) = (0.0, 0.0, 0.0)
@@ -193,6 +197,8 @@ final class ScreenedInput: @unchecked Sendable {
                 of: SIMD16<Int8>(truncatingIfNeeded: upper), as: SIMD16<Int8>.self)
             UnsafeMutableRawPointer(lowTarget + i).storeBytes(
                 of: SIMD16<Int8>(truncatingIfNeeded: lower), as: SIMD16<Int8>.self)
+            UnsafeMutableRawPointer(target + i).storeBytes(
+                of: SIMD16<Int16>(truncatingIfNeeded: number), as: SIMD16<Int16>.self)
             // used * whole rounds; its share is in the 2^-20 below.
             let fine = y - used * whole
             let coarse = y - used * (Sixteen(upper) * 256)

@@ -216,5 +216,6 @@ extension cabochon_sparse_encode_args {
         input_norm = UnsafePointer(input.norm.pointer)
         input_error = UnsafePointer(input.error.pointer)
         planes = UInt64(input.planes)
+        numbers = UnsafePointer(input.numbers.pointer)
     }
 }

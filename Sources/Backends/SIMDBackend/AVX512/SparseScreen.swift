@@ -3,8 +3,6 @@
 import CCabochonBackend
 import SIMDIntrinsics
 
-let screensFeatures = true
-
 typealias PartialSums = InlineArray<1, FloatVector>
 let partsOfSixteen = 1
 @inline(__always) func sumOfSixteen(_ sums: PartialSums) -> Float { sumOfLanes(sums[0]) }
@@ -108,27 +106,15 @@ private func screenOne(_ args: cabochon_sparse_encode_args, _ group: Int) {
     for i in 0..<4 { note(args, group + i, 0, high: high[i], low: args.planes == 2 ? low[i] : nil) }
 }
 
-/// Notes the features of one group that the bound cannot rule out.
 @inline(__always)
 private func note(_ args: cabochon_sparse_encode_args, _ group: Int, _ token: Int, high: IntVector, low: IntVector?) {
-    let first = group * 16
-    let features = Int(truncatingIfNeeded: args.features)
-    guard first < features else { return }
     // Codes hold 128 too much, so each product holds 128 sums of the input too much.
     var dot = multiply(broadcast(Float(256)), floats(add(high, broadcast(args.high_sum[token] &* -128))))
     if let low { dot = add(dot, floats(add(low, broadcast(args.low_sum[token] &* -128)))) }
-    let scale = multiply(loadFloats(args.scale + first), broadcast(args.input_scale[token]))
-    var bound = multiply(loadFloats(args.error + first), broadcast(args.input_norm[token]))
-    bound = multiplyAdd(loadFloats(args.norm + first), broadcast(args.input_error[token]), bound)
-    bound = multiplyAdd(dot, scale, bound)
-    var bits =
-        cabochon_x86_not_at_most_512(bound, loadFloats(args.bar + first)) & mask(first: min(16, features - first))
-    let indices = args.indices + token * features
-    var count = Int(args.counts[token])
-    while bits != 0 {
-        indices[count] = UInt32(truncatingIfNeeded: first + bits.trailingZeroBitCount)
-        count += 1
-        bits &= bits &- 1
-    }
-    args.counts[token] = UInt32(truncatingIfNeeded: count)
+    noteFeatures(args, group * lanes, token, dot)
+}
+
+/// The lanes whose left is above right, or compares with nothing.
+@inline(__always) func lanesNotAtMost(_ left: FloatVector, _ right: FloatVector) -> UInt32 {
+    UInt32(cabochon_x86_not_at_most_512(left, right))
 }

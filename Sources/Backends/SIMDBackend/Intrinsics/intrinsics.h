@@ -133,6 +133,27 @@ CABOCHON_SIMD_INLINE __m256 cabochon_x86_multiply_add_in_order_256(__m256 left, 
     return sum;
 }
 
+/* The lanes, as bits, whose left is above right, or compares with nothing. */
+CABOCHON_SIMD_INLINE int cabochon_x86_not_at_most_256(__m256 left, __m256 right) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(left, right, _CMP_NLE_UQ));
+}
+
+/* Sixteen bytes less 128, as words. */
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_signed_words_256(const void *bytes) {
+    __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i_u *)bytes));
+    return _mm256_sub_epi16(words, _mm256_set1_epi16(128));
+}
+/* Four words in every four. */
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_four_words_256(const void *words) {
+    long long four;
+    __builtin_memcpy(&four, words, sizeof four);
+    return _mm256_set1_epi64x(four);
+}
+/* Sums of neighboring lanes, of left in the first half and of right in the second. */
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_add_neighbors_256(__m256i left, __m256i right) {
+    return _mm256_permute4x64_epi64(_mm256_hadd_epi32(left, right), _MM_SHUFFLE(3, 1, 2, 0));
+}
+
 /* The low byte of each lane, lanes holding -128 ... 127. */
 CABOCHON_SIMD_INLINE __m128i cabochon_x86_low_bytes_256(__m256i values) {
     __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
