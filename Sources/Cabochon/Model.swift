@@ -52,8 +52,9 @@ public final class Model: Sendable {
         let start = monotonicNanoseconds()
         let source = try ModelSource(
             path: path, vocabularyOnly: options.vocabularyOnly, copiesFiles: options.copiesFiles)
-        guard (0...1 << 24).contains(options.contextLength) else {
-            throw CabochonError(.invalidArgument, "context length \(options.contextLength) is not in 0...\(1 << 24)")
+        let longest = GemmaConfiguration.contextLengths.upperBound
+        guard (0...longest).contains(options.contextLength) else {
+            throw CabochonError(.invalidArgument, "context length \(options.contextLength) is not in 0...\(longest)")
         }
         self.path = path
         self.engine = engine

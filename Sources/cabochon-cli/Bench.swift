@@ -71,6 +71,7 @@ struct BenchCommand: ParsableCommand {
 
     func validate() throws {
         if json && csv { throw ValidationError("Give --json or --csv, not both.") }
+        if model.contains("") { throw ValidationError("--model is empty; it is a file's or folder's path.") }
         let counts = threads?.numbers ?? []
         if !counts.allSatisfy({ (1...256).contains($0) }) { throw ValidationError("--threads are from 1 to 256.") }
         for (name, numbers) in [("--prompt", prompt.numbers), ("--depth", depth.numbers), ("--decode", [decode])] {

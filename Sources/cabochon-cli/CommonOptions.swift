@@ -45,6 +45,10 @@ struct ModelOptions: ParsableArguments {
     @Option(help: ArgumentHelp("A GGUF file, or a folder in the Hugging Face layout.", valueName: "path"))
     var model: String
 
+    func validate() throws {
+        if model.isEmpty { throw ValidationError("--model is empty; it is a file's or folder's path.") }
+    }
+
     /// Opens the model; on a terminal, says so while it takes its time.
     func load(
         _ common: CommonOptions, configure: (inout Model.Options) -> Void = { _ in }

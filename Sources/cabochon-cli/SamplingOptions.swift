@@ -107,7 +107,10 @@ struct ContextOptions: ParsableArguments {
     var kvType = CacheType(.f16)
 
     func validate() throws {
-        if let context, context < 1 { throw ValidationError("--context is at least 1.") }
+        let lengths = GemmaConfiguration.contextLengths
+        if let context, !lengths.contains(context) {
+            throw ValidationError("--context is \(context); it is from \(lengths.lowerBound) to \(lengths.upperBound).")
+        }
     }
 
     func apply(to options: inout Model.Options) {

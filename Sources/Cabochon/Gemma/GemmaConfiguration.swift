@@ -26,6 +26,8 @@ public struct GemmaConfiguration: Sendable {
     public var headSize = 0
     /// Positions the model was trained for.
     public var contextLength = 8192
+    /// Context lengths that models and sessions may have.
+    public static let contextLengths = 1...1 << 24
     public var normEpsilon: Float = 1e-6
     /// Multiplies q·k: query_pre_attn_scalar to the power of -1/2.
     public var queryScale: Float = 0
@@ -93,7 +95,7 @@ public struct GemmaConfiguration: Sendable {
         try check("head count", headCount, 1...1024)
         try check("KV head count", kvHeadCount, 1...headCount)
         try check("head size", headSize, 2...1024)
-        try check("context length", contextLength, 1...1 << 24)
+        try check("context length", contextLength, Self.contextLengths)
         try check("sliding window", slidingWindow, 0...1 << 24)
         guard headCount.isMultiple(of: kvHeadCount), headSize.isMultiple(of: 2) else {
             throw CabochonError(

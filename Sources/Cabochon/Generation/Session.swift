@@ -36,8 +36,9 @@ public final class Session {
         model: Model, contextLength: Int, cancellation: Cancellation = Cancellation()
     ) throws(CabochonError) {
         guard model.weights != nil else { throw model.withoutWeights() }
-        guard (1...1 << 24).contains(contextLength) else {
-            throw CabochonError(.invalidArgument, "context length \(contextLength) is not in 1...\(1 << 24)")
+        let lengths = GemmaConfiguration.contextLengths
+        guard lengths.contains(contextLength) else {
+            throw CabochonError(.invalidArgument, "context length \(contextLength) is not in \(lengths)")
         }
         self.model = model
         self.contextLength = contextLength
