@@ -106,12 +106,17 @@ func elements<Element>(
 
 /// Text with a length, checked and never repaired.
 func text(_ utf8: UnsafePointer<CChar>?, _ length: Int, _ name: StaticString) throws(CabochonError) -> String {
-    let bytes = try elements(utf8, length, name)
-    return try bytes.withMemoryRebound(to: UInt8.self) { bytes throws(CabochonError) in
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw CabochonError(.invalidUTF8, "\(name): \(length) bytes that are not UTF-8")
-        }
-        return text
+    try text(try elements(utf8, length, name), name)
+}
+func text(_ utf8: UnsafeBufferPointer<CChar>, _ name: StaticString) throws(CabochonError) -> String {
+    try checkUTF8(utf8, name)
+    return String(decoding: UnsafeRawBufferPointer(utf8), as: UTF8.self)
+}
+
+/// Text that stays where it is.
+func checkUTF8(_ utf8: UnsafeBufferPointer<CChar>, _ name: StaticString) throws(CabochonError) {
+    guard UTF8Sequence.firstInvalidOffset(in: UnsafeRawBufferPointer(utf8)) == nil else {
+        throw CabochonError(.invalidUTF8, "\(name): \(utf8.count) bytes that are not UTF-8")
     }
 }
 
@@ -161,6 +166,12 @@ func write(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ length: Uns
 {
     guard let room = try room(buffer, length, needed: text.utf8.count) else { return }
     UnsafeMutableRawBufferPointer(room).copyBytes(from: text.utf8)
+}
+func write(
+    _ text: UnsafeRawBufferPointer, _ buffer: UnsafeMutablePointer<CChar>?, _ length: UnsafeMutablePointer<Int>?
+) throws(CabochonError) {
+    guard let room = try room(buffer, length, needed: text.count) else { return }
+    UnsafeMutableRawBufferPointer(room).copyMemory(from: text)
 }
 
 /// Hands over token ids by the two-call rule.

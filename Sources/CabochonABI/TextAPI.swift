@@ -29,8 +29,7 @@ public func cabochon_model_detokenize(
     boundary(error) { () throws(CabochonError) in
         let tokenizer = try CabochonABI.model(model).model.tokenizer
         try tokenizer.withText(of: try elements(ids, id_count, "ids")) { (text) throws(CabochonError) in
-            guard let room = try room(buffer, inout_len, needed: text.count) else { return }
-            UnsafeMutableRawBufferPointer(room).copyMemory(from: text)
+            try write(text, buffer, inout_len)
         }
     }
 }
@@ -49,21 +48,30 @@ public func cabochon_model_token_piece(
     }
 }
 
-/// The messages of a conversation, copied and checked.
+/// The messages of a conversation, where they stand, checked.
 private func conversation(
     _ messages: UnsafePointer<cabochon_message>?, _ count: Int
-) throws(CabochonError) -> [ChatMessage] {
-    var result: [ChatMessage] = []
-    for message in try elements(messages, count, "messages", atMost: 1 << 20) {
-        let role = try text(message.role, message.role_len, "a message's role")
-        let content = try text(message.content, message.content_len, "a message's content")
-        guard let role = ChatRole(name: role) else {
-            throw CabochonError(
-                .invalidArgument, "message \(result.count): role \"\(role)\" is none of user, assistant, system")
+) throws(CabochonError) -> LazyMapCollection<UnsafeBufferPointer<cabochon_message>, BorrowedChatMessage> {
+    let messages = try elements(messages, count, "messages", atMost: 1 << 20)
+    for (number, message) in messages.enumerated() {
+        let name = try elements(message.role, message.role_len, "a message's role")
+        guard role(name) != nil else {
+            // Its text only where there is room for it.
+            let role = name.count > 64 ? "of \(name.count) bytes" : "\"\(try text(name, "a message's role"))\""
+            throw CabochonError(.invalidArgument, "message \(number): role \(role) is none of user, assistant, system")
         }
-        result.append(ChatMessage(role: role, content: content))
+        try checkUTF8(try elements(message.content, message.content_len, "a message's content"), "a message's content")
     }
-    return result
+    return messages.lazy.map { message in
+        let name = UnsafeBufferPointer(start: message.role, count: message.role_len)
+        return BorrowedChatMessage(
+            role: role(name) ?? .user,
+            content: UnsafeRawBufferPointer(start: message.content, count: message.content_len))
+    }
+}
+
+private func role(_ name: UnsafeBufferPointer<CChar>) -> ChatRole? {
+    name.count > 64 ? nil : ChatRole(name: String(decoding: UnsafeRawBufferPointer(name), as: UTF8.self))
 }
 
 private func template(_ flags: UInt32, alsoKnown: UInt32 = 0) throws(CabochonError) -> ChatTemplate {
@@ -79,11 +87,11 @@ public func cabochon_model_apply_chat_template(
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
         let vocabulary = try CabochonABI.model(model).model.tokenizer.vocabulary
-        let text = try template(flags).render(
-            try conversation(messages, message_count),
+        try template(flags).withText(
+            of: try conversation(messages, message_count),
             addGenerationPrompt: flags & CABOCHON_CHAT_ADD_GENERATION_PROMPT != 0,
-            bos: vocabulary.piece(of: vocabulary.special.bos) ?? "")
-        try write(text, buffer, inout_len)
+            bos: vocabulary.piece(of: vocabulary.special.bos) ?? ""
+        ) { (text) throws(CabochonError) in try write(text, buffer, inout_len) }
     }
 }
 
@@ -95,10 +103,10 @@ public func cabochon_model_render_chat(
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
         let tokenizer = try CabochonABI.model(model).model.tokenizer
-        let tokens = try template(flags).encode(
-            try conversation(messages, message_count),
-            addGenerationPrompt: flags & CABOCHON_CHAT_ADD_GENERATION_PROMPT != 0, with: tokenizer)
-        try write(tokens, ids, inout_len)
+        try template(flags).withIDs(
+            of: try conversation(messages, message_count),
+            addGenerationPrompt: flags & CABOCHON_CHAT_ADD_GENERATION_PROMPT != 0, with: tokenizer
+        ) { (tokens) throws(CabochonError) in try write(tokens, ids, inout_len) }
     }
 }
 
@@ -110,9 +118,9 @@ public func cabochon_model_render_turn(
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
         let tokenizer = try CabochonABI.model(model).model.tokenizer
-        let tokens = try template(flags, alsoKnown: CABOCHON_CHAT_TURN_IS_CLOSED).encodeContinuation(
-            try conversation(messages, message_count), turnIsClosed: flags & CABOCHON_CHAT_TURN_IS_CLOSED != 0,
-            with: tokenizer)
-        try write(tokens, ids, inout_len)
+        try template(flags, alsoKnown: CABOCHON_CHAT_TURN_IS_CLOSED).withContinuationIDs(
+            of: try conversation(messages, message_count), turnIsClosed: flags & CABOCHON_CHAT_TURN_IS_CLOSED != 0,
+            with: tokenizer
+        ) { (tokens) throws(CabochonError) in try write(tokens, ids, inout_len) }
     }
 }

@@ -90,6 +90,31 @@ static void many_ids(void) {
     free(ids);
 }
 
+/* One message; two of one role, which become a turn; and what an answer is continued with. */
+static void long_messages(void) {
+    enum { LONG = 60000000 };
+    char *text = malloc(LONG);
+    memset(text, 'a', LONG);
+    cabochon_message messages[2] = {{"user", 4, text, LONG}, {"user", 4, text, LONG}};
+    size_t count = 0;
+    for (size_t size = 1; size <= 2; size++) {
+        leave_room(30 << 20);
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY,
+              cabochon_model_apply_chat_template(model, messages, size, 0, NULL, &count, &error));
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY, cabochon_model_render_chat(model, messages, size, 0, NULL, &count, &error));
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY, cabochon_model_render_turn(model, messages, size, 0, NULL, &count, &error));
+        leave_all_room();
+    }
+    messages[1] = (cabochon_message){text, LONG, "b", 1};
+    leave_room(30 << 20);
+    FAILS(CABOCHON_ERROR_INVALID_ARGUMENT, cabochon_model_render_chat(model, messages + 1, 1, 0, NULL, &count, &error));
+    leave_all_room();
+    messages[0].content_len = 100;
+    CHECK(cabochon_model_render_chat(model, messages, 1, 0, NULL, &count, NULL) == CABOCHON_OK && count > 0,
+          "it goes on");
+    free(text);
+}
+
 static void large_file(void) {
     char path[] = "/tmp/cabochon-memory-XXXXXX.gguf";
     int descriptor = mkstemps(path, 5);
@@ -113,6 +138,7 @@ int main(int argc, char **argv) {
     many_tokens();
     long_texts();
     many_ids();
+    long_messages();
     large_file();
     close_model();
     return finish();

@@ -16,9 +16,17 @@ public enum ChatRole: String, Sendable {
         default: return nil
         }
     }
+}
 
-    /// What the template calls the role. Gemma knows no system role; a turn never has it.
-    var templateName: String { self == .assistant ? "model" : "user" }
+/// A message whose text is the caller's: valid UTF-8, borrowed.
+public struct BorrowedChatMessage {
+    public var role: ChatRole
+    public var content: UnsafeRawBufferPointer
+
+    public init(role: ChatRole, content: UnsafeRawBufferPointer) {
+        self.role = role
+        self.content = content
+    }
 }
 
 /// One message of a conversation.

@@ -21,21 +21,27 @@ public struct ChatTemplate: Sendable {
 
     public init(policy: ChatPolicy = .merge) { self.policy = policy }
 
-    /// The text of a conversation, starting with `bos`.
+    /// Hands the text of a conversation to `body`, for which it lives.
     ///
     /// - Parameters:
     ///   - messages: at least one.
     ///   - addGenerationPrompt: whether the model's next turn is opened at the end.
-    ///   - bos: the text of the bos piece.
-    /// - Throws: `.invalidArgument` for no messages, or what the policy refuses, naming the message.
-    public func render(
-        _ messages: [ChatMessage], addGenerationPrompt: Bool = true, bos: String = "<bos>"
-    ) throws(CabochonError) -> String {
-        let parts = Self.parts(try turns(of: messages), addGenerationPrompt)
-        return bos + parts.map(\.text).joined()
+    ///   - bos: the text of the bos piece, with which it starts.
+    /// - Throws: `.invalidArgument` for no messages, or what the policy refuses, naming the message; `.outOfMemory`;
+    ///   what `body` throws.
+    public func withText<Result>(
+        of messages: some Collection<BorrowedChatMessage>, addGenerationPrompt: Bool, bos: String,
+        _ body: (UnsafeRawBufferPointer) throws(CabochonError) -> Result
+    ) throws(CabochonError) -> Result {
+        var text = CheckedArray<UInt8>()
+        for byte in bos.utf8 { try text.append(byte, "a conversation") }
+        try forEachPart(of: messages, addGenerationPrompt: addGenerationPrompt) { (part, _) throws(CabochonError) in
+            try text.append(contentsOf: part, "a conversation")
+        }
+        return try body(UnsafeRawBufferPointer(text.elements))
     }
 
-    /// The tokens of a conversation, starting with bos.
+    /// Hands the tokens of a conversation, starting with bos, to `body`, for which they live.
     ///
     /// Only the template's own text becomes control tokens. Messages are text, whatever they spell;
     /// user-defined pieces, such as line feeds, are found in both.
@@ -43,112 +49,111 @@ public struct ChatTemplate: Sendable {
     /// - Parameters:
     ///   - messages: at least one.
     ///   - addGenerationPrompt: whether the model's next turn is opened at the end.
-    /// - Throws: `.invalidArgument` as ``render(_:addGenerationPrompt:bos:)``; `.unsupported` for a
-    ///   vocabulary without the markers of a turn; what `encode` throws.
-    public func encode(
-        _ messages: [ChatMessage], addGenerationPrompt: Bool = true, with tokenizer: Tokenizer
-    ) throws(CabochonError) -> [Int32] {
-        let parts = Self.parts(try turns(of: messages), addGenerationPrompt)
-        return [tokenizer.vocabulary.special.bos] + (try Self.encode(parts, with: tokenizer))
+    /// - Throws: as ``withText(of:addGenerationPrompt:bos:_:)``; `.unsupported` for a vocabulary without the markers
+    ///   of a turn; what `encode` throws.
+    public func withIDs<Result>(
+        of messages: some Collection<BorrowedChatMessage>, addGenerationPrompt: Bool, with tokenizer: Tokenizer,
+        _ body: (UnsafeBufferPointer<Int32>) throws(CabochonError) -> Result
+    ) throws(CabochonError) -> Result {
+        var ids = CheckedArray<Int32>()
+        try ids.append(tokenizer.vocabulary.special.bos, "token ids")
+        try append(messages, addGenerationPrompt, with: tokenizer, to: &ids)
+        return try body(UnsafeBufferPointer(ids.elements))
     }
 
-    /// The tokens to append to a context that ends with the model's answer, to go on with `messages`
-    /// and open the model's next turn.
+    /// Hands the tokens to append to a context that ends with the model's answer, to go on with `messages`
+    /// and open the model's next turn, to `body`, for which they live.
     ///
     /// - Parameters:
     ///   - messages: what follows the answer, at least one.
     ///   - turnIsClosed: whether the answer's `<end_of_turn>` is in the context. The line feed after
     ///     it, which the model never writes, comes from here.
-    /// - Throws: as ``encode(_:addGenerationPrompt:with:)``.
-    public func encodeContinuation(
-        _ messages: [ChatMessage], turnIsClosed: Bool, with tokenizer: Tokenizer
-    ) throws(CabochonError) -> [Int32] {
-        let closing = Part(text: turnIsClosed ? "\n" : "<end_of_turn>\n", isContent: false)
-        return try Self.encode([closing] + Self.parts(try turns(of: messages), true), with: tokenizer)
+    /// - Throws: as ``withIDs(of:addGenerationPrompt:with:_:)``.
+    public func withContinuationIDs<Result>(
+        of messages: some Collection<BorrowedChatMessage>, turnIsClosed: Bool, with tokenizer: Tokenizer,
+        _ body: (UnsafeBufferPointer<Int32>) throws(CabochonError) -> Result
+    ) throws(CabochonError) -> Result {
+        var ids = CheckedArray<Int32>()
+        let closing = bytes(turnIsClosed ? "\n" : "<end_of_turn>\n")
+        try tokenizer.append(idsOf: closing, parseSpecial: true, to: &ids)
+        try append(messages, true, with: tokenizer, to: &ids)
+        return try body(UnsafeBufferPointer(ids.elements))
     }
 
-    /// The messages as turns that alternate, trimmed: what the policy makes of a conversation.
-    ///
-    /// - Throws: `.invalidArgument` for no messages, or what the policy refuses, naming the message.
-    public func turns(of messages: [ChatMessage]) throws(CabochonError) -> [ChatMessage] {
-        guard !messages.isEmpty else { throw CabochonError(.invalidArgument, "a conversation without messages") }
-        switch policy {
-        case .merge: return merged(messages)
-        case .strict:
-            for (position, message) in messages.enumerated() {
-                let expected = position % 2 == 0 ? ChatRole.user : .assistant
-                guard message.role != .system else {
-                    throw CabochonError(
-                        .invalidArgument, "message \(position) is the system's, which Gemma's template does not know")
-                }
-                guard message.role == expected else {
-                    throw CabochonError(
-                        .invalidArgument,
-                        "message \(position) is the \(message.role)'s, not the \(expected)'s: roles must alternate")
-                }
-            }
-            return messages.map { ChatMessage(role: $0.role, content: Self.trim($0.content)) }
-        }
-    }
-
-    private func merged(_ messages: [ChatMessage]) -> [ChatMessage] {
-        var turns: [ChatMessage] = []
-        for message in messages {
-            let role: ChatRole = message.role == .system ? .user : message.role
-            let content = Self.trim(message.content)
-            if let last = turns.last, last.role == role {
-                let parts = [last.content, content].filter { !$0.isEmpty }
-                turns[turns.count - 1].content = parts.joined(separator: "\n\n")
-            } else {
-                turns.append(ChatMessage(role: role, content: content))
-            }
-        }
-        return turns
-    }
-
-    /// A stretch of text: the template's, or a message's.
-    private struct Part {
-        let text: String
-        let isContent: Bool
-    }
-
-    private static func parts(_ turns: [ChatMessage], _ addGenerationPrompt: Bool) -> [Part] {
-        var parts: [Part] = []
-        for turn in turns {
-            parts.append(Part(text: "<start_of_turn>\(turn.role.templateName)\n", isContent: false))
-            parts.append(Part(text: turn.content, isContent: true))
-            parts.append(Part(text: "<end_of_turn>\n", isContent: false))
-        }
-        if addGenerationPrompt { parts.append(Part(text: "<start_of_turn>model\n", isContent: false)) }
-        return parts
-    }
-
-    private static func encode(_ parts: [Part], with tokenizer: Tokenizer) throws(CabochonError) -> [Int32] {
+    private func append(
+        _ messages: some Collection<BorrowedChatMessage>, _ addGenerationPrompt: Bool, with tokenizer: Tokenizer,
+        to ids: inout CheckedArray<Int32>
+    ) throws(CabochonError) {
         let vocabulary = tokenizer.vocabulary
         for marker in ["<start_of_turn>", "<end_of_turn>"] {
             guard let id = vocabulary.id(of: marker), vocabulary.kind(of: id) == .control else {
                 throw CabochonError(.unsupported, "\(vocabulary.name): no control piece \(marker), which chats need")
             }
         }
-        var ids: [Int32] = []
-        for part in parts {
-            ids += try tokenizer.encode(part.text, addBOS: false, parseSpecial: !part.isContent)
+        try forEachPart(of: messages, addGenerationPrompt: addGenerationPrompt) {
+            (part, isContent) throws(CabochonError) in
+            try tokenizer.append(idsOf: part, parseSpecial: !isContent, to: &ids)
         }
-        return ids
+    }
+}
+
+/// The same of strings.
+extension ChatTemplate {
+    /// The text of a conversation; see ``withText(of:addGenerationPrompt:bos:_:)``.
+    public func render(
+        _ messages: [ChatMessage], addGenerationPrompt: Bool = true, bos: String = "<bos>"
+    ) throws(CabochonError) -> String {
+        try borrow(messages) { (messages) throws(CabochonError) in
+            try withText(of: messages, addGenerationPrompt: addGenerationPrompt, bos: bos) {
+                String(decoding: $0, as: UTF8.self)
+            }
+        }
     }
 
-    /// Without the white space at both ends, as the template's `trim`, which is Python's `str.strip`.
-    static func trim(_ text: String) -> String {
-        let scalars = text.unicodeScalars
-        guard let first = scalars.firstIndex(where: { !isWhitespace($0) }),
-            let last = scalars.lastIndex(where: { !isWhitespace($0) })
-        else { return "" }
-        return String(scalars[first...last])
+    /// The tokens of a conversation; see ``withIDs(of:addGenerationPrompt:with:_:)``.
+    public func encode(
+        _ messages: [ChatMessage], addGenerationPrompt: Bool = true, with tokenizer: Tokenizer
+    ) throws(CabochonError) -> [Int32] {
+        try borrow(messages) { (messages) throws(CabochonError) in
+            try withIDs(of: messages, addGenerationPrompt: addGenerationPrompt, with: tokenizer) { Array($0) }
+        }
     }
 
-    private static func isWhitespace(_ scalar: Unicode.Scalar) -> Bool {
-        // Python counts the four information separators, Unicode's property does not.
-        (0x1C...0x1F).contains(scalar.value) || scalar.properties.isWhitespace
+    /// The tokens to go on with; see ``withContinuationIDs(of:turnIsClosed:with:_:)``.
+    public func encodeContinuation(
+        _ messages: [ChatMessage], turnIsClosed: Bool, with tokenizer: Tokenizer
+    ) throws(CabochonError) -> [Int32] {
+        try borrow(messages) { (messages) throws(CabochonError) in
+            try withContinuationIDs(of: messages, turnIsClosed: turnIsClosed, with: tokenizer) { Array($0) }
+        }
+    }
+
+    /// The turns that the policy makes of a conversation; see ``forEachTurn(of:_:)``.
+    public func turns(of messages: [ChatMessage]) throws(CabochonError) -> [ChatMessage] {
+        var turns: [ChatMessage] = []
+        try borrow(messages) { (messages) throws(CabochonError) in
+            try forEachTurn(of: messages) { (turn) throws(CabochonError) in
+                turns.append(ChatMessage(role: turn.role, content: String(decoding: turn.content, as: UTF8.self)))
+            }
+        }
+        return turns
+    }
+
+    private func borrow<Result>(
+        _ messages: [ChatMessage], _ body: ([BorrowedChatMessage]) throws(CabochonError) -> Result
+    ) throws(CabochonError) -> Result {
+        let text = messages.reduce(into: ContiguousArray<UInt8>()) { $0 += $1.content.utf8 }
+        return try text.withUnsafeBufferPointer { (text) throws(CabochonError) in
+            var end = 0
+            let borrowed = messages.map { message in
+                let start = end
+                end += message.content.utf8.count
+                return BorrowedChatMessage(
+                    role: message.role,
+                    content: UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: text[start..<end])))
+            }
+            return try body(borrowed)
+        }
     }
 }
 

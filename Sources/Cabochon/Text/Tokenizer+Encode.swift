@@ -18,22 +18,30 @@ extension Tokenizer {
         of text: UnsafeRawBufferPointer, addBOS: Bool, parseSpecial: Bool = false,
         _ body: (UnsafeBufferPointer<Int32>) throws(CabochonError) -> Result
     ) throws(CabochonError) -> Result {
+        var ids = CheckedArray<Int32>()
+        if addBOS { try ids.append(vocabulary.special.bos, "token ids") }
+        try append(idsOf: text, parseSpecial: parseSpecial, to: &ids)
+        return try body(UnsafeBufferPointer(ids.elements))
+    }
+
+    /// Appends the token ids of UTF-8 text.
+    ///
+    /// - Throws: as `withIDs`, with `ids` as they were or longer.
+    func append(
+        idsOf text: UnsafeRawBufferPointer, parseSpecial: Bool, to ids: inout CheckedArray<Int32>
+    ) throws(CabochonError) {
         guard text.count <= Int(Int32.max) else {
             throw CabochonError(.invalidArgument, "a text of \(text.count) bytes, more than \(Int32.max)")
         }
         if let offset = UTF8Sequence.firstInvalidOffset(in: text) {
             throw CabochonError(.invalidUTF8, "the text is not UTF-8 at byte \(offset) of \(text.count)")
         }
-        var ids = CheckedArray<Int32>()
-        if addBOS { try ids.append(vocabulary.special.bos, "token ids") }
-        if !text.isEmpty {
-            let unescaped = try Buffer<UInt8>(count: text.count, for: "a text")
-            let bytes = UnsafeMutableRawBufferPointer(unescaped.elements)
-            bytes.copyMemory(from: text)
-            let length = SpaceEscape.unescape(bytes)
-            try encode(unescaped: UnsafeRawBufferPointer(rebasing: bytes[..<length]), parseSpecial, into: &ids)
-        }
-        return try body(UnsafeBufferPointer(ids.elements))
+        if text.isEmpty { return }
+        let unescaped = try Buffer<UInt8>(count: text.count, for: "a text")
+        let bytes = UnsafeMutableRawBufferPointer(unescaped.elements)
+        bytes.copyMemory(from: text)
+        let length = SpaceEscape.unescape(bytes)
+        try encode(unescaped: UnsafeRawBufferPointer(rebasing: bytes[..<length]), parseSpecial, into: &ids)
     }
 
     /// The token ids of UTF-8 text, as an array.

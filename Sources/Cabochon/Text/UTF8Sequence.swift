@@ -4,7 +4,7 @@
 // (The Unicode Standard 16.0, table 3-7), so it stands here once.
 
 /// What stands at one position of a byte sequence that should be UTF-8.
-enum UTF8Sequence: Equatable {
+package enum UTF8Sequence: Equatable {
     /// A well-formed character of this many bytes, 1 to 4.
     case character(length: Int)
     /// Bytes that no well-formed character starts with: the length of the maximal subpart, 1 to 3,
@@ -53,7 +53,7 @@ enum UTF8Sequence: Equatable {
     }
 
     /// The offset of the first byte that is not part of a well-formed character, or nil.
-    static func firstInvalidOffset(in bytes: UnsafeRawBufferPointer) -> Int? {
+    package static func firstInvalidOffset(in bytes: UnsafeRawBufferPointer) -> Int? {
         var offset = 0
         while offset < bytes.count {
             guard case .character(let length) = UTF8Sequence(in: bytes, at: offset) else { return offset }
