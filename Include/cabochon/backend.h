@@ -257,7 +257,7 @@ typedef struct cabochon_softcap_args {
  * descriptor has CABOCHON_BACKEND_SCREENS), feature f cannot fire for token t unless
  *     scale[f] * input_scale[t] * dot + error[f] * input_norm[t] + norm[f] * input_error[t] > bar[f]
  * with dot = sum over columns c of code(f, c) * (256 * high[t, c] + low[t, c]), an exact integer;
- * where planes is 1, low may be left out of all. An unordered comparison means that it may fire. The bound has
+ * where planes is 1, low may be left out. An unordered comparison means that it may fire. The bound has
  * room for the rounding of these float32 operations (dot may be 256 H + L of two rounded floats). */
 typedef struct cabochon_sparse_encode_args {
     size_t struct_size;

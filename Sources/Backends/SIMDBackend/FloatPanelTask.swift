@@ -52,9 +52,7 @@ struct FloatPanelTask {
     }
 
     private func runLinear(_ index: Int, _ panels: FloatPanels) {
-        var number = count - 1
-        while number > 0 && weights[number].firstIndex > index { number -= 1 }
-        let weight = weights[number]
+        let weight = weightOfIndex(index, weights, count)
         let row = (index - weight.firstIndex) * FloatPanels.rows
         for panel in 0..<FloatPanels.count { panels.take(weight, row: row + panel * lanes, as: panel) }
         let tokens = input.activations.tokens

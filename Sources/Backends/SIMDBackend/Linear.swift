@@ -74,6 +74,14 @@ struct LinearWeight {
     }
 }
 
+/// The weight that has index `index` of parallel_for.
+@inline(__always)
+func weightOfIndex(_ index: Int, _ weights: InlineArray<4, LinearWeight>, _ count: Int) -> LinearWeight {
+    var number = count - 1
+    while number > 0 && weights[number].firstIndex > index { number -= 1 }
+    return weights[number]
+}
+
 private struct FormOfInput: FormatOperation {
     func run<Format: PackedFormat>(_: Format.Type) -> InputForms { Format.Scales.isSuper ? .superBlocks : .blocks }
 }
@@ -99,9 +107,7 @@ struct LinearTask {
 
     /// One index of parallel_for.
     func run(_ index: Int, _ worker: Int) {
-        var number = count - 1
-        while number > 0 && weights[number].firstIndex > index { number -= 1 }
-        let weight = weights[number]
+        let weight = weightOfIndex(index, weights, count)
         let first = (index - weight.firstIndex) * weight.panelsPerIndex
         let last = min(first + weight.panelsPerIndex, weight.packed.panels)
         var token = 0
