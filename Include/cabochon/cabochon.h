@@ -997,7 +997,7 @@ typedef int32_t (*cabochon_guard_row_callback)(void *user_data, size_t row, cons
                                                size_t verdict_count, const cabochon_error *error);
 
 /* Judges many rows, which share the weights' way through the processor. A row with bytes that are not
- * UTF-8, or too long for the context, is told as such, and the others go on.
+ * UTF-8, or too long for the context or for memory, is told as such, and the others go on.
  *   rows      row_count of them.
  *   policies  as for cabochon_guard_classify.
  *   on_row    must not be NULL; called on this thread.

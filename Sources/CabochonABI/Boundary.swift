@@ -6,6 +6,7 @@
 
 import CCabochon
 import Cabochon
+import CabochonShims
 
 /// Where a function stores the error object that goes with its status; may be nil.
 typealias ErrorOut = UnsafeMutablePointer<OpaquePointer?>?
@@ -104,20 +105,28 @@ func elements<Element>(
     return UnsafeBufferPointer(start: pointer, count: count)
 }
 
-/// Text with a length, checked and never repaired.
-func text(_ utf8: UnsafePointer<CChar>?, _ length: Int, _ name: StaticString) throws(CabochonError) -> String {
-    try text(try elements(utf8, length, name), name)
-}
-func text(_ utf8: UnsafeBufferPointer<CChar>, _ name: StaticString) throws(CabochonError) -> String {
-    try checkUTF8(utf8, name)
-    return String(decoding: UnsafeRawBufferPointer(utf8), as: UTF8.self)
+/// Text with a length, checked and never repaired, that stays where it is.
+func checkedText(
+    _ utf8: UnsafePointer<CChar>?, _ length: Int, _ name: StaticString
+) throws(CabochonError) -> UnsafeRawBufferPointer {
+    let bytes = UnsafeRawBufferPointer(try elements(utf8, length, name))
+    guard UTF8Sequence.firstInvalidOffset(in: bytes) == nil else {
+        throw CabochonError(.invalidUTF8, "\(name): \(bytes.count) bytes that are not UTF-8")
+    }
+    return bytes
 }
 
-/// Text that stays where it is.
-func checkUTF8(_ utf8: UnsafeBufferPointer<CChar>, _ name: StaticString) throws(CabochonError) {
-    guard UTF8Sequence.firstInvalidOffset(in: UnsafeRawBufferPointer(utf8)) == nil else {
-        throw CabochonError(.invalidUTF8, "\(name): \(utf8.count) bytes that are not UTF-8")
+/// Such text in a string.
+func text(_ utf8: UnsafePointer<CChar>?, _ length: Int, _ name: StaticString) throws(CabochonError) -> String {
+    let bytes = try checkedText(utf8, length, name)
+    // A string ends the process where it gets no memory: whether there is room for a long one is tried first.
+    if bytes.count > 1 << 16 {
+        guard let room = cabochon_shim_allocate(bytes.count) else {
+            throw CabochonError(.outOfMemory, "\(name): no memory for \(bytes.count) bytes")
+        }
+        cabochon_shim_free(room)
     }
+    return String(decoding: bytes, as: UTF8.self)
 }
 
 /// A NUL-terminated path or name; nil for NULL.

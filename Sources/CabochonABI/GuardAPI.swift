@@ -117,10 +117,30 @@ func policies(
 
 // MARK: Judging
 
-/// NULL is no response; anything else is one, also of length 0.
-private func response(_ pointer: UnsafePointer<CChar>?, _ length: Int) throws(CabochonError) -> String? {
-    guard pointer != nil || length != 0 else { return nil }
-    return try text(pointer, length, "response")
+/// Content where the caller has it, checked when it is read.
+private struct CallerContent: GuardContent {
+    let row: cabochon_guard_row
+    /// What errors call the prompt.
+    var promptName: StaticString = "prompt"
+
+    func withText<Result>(
+        _ body: (_ prompt: UnsafeRawBufferPointer, _ response: UnsafeRawBufferPointer?) throws(CabochonError) -> Result
+    ) throws(CabochonError) -> Result {
+        let prompt = try checkedText(row.prompt, row.prompt_len, promptName)
+        // NULL is no response; anything else is one, also of length 0.
+        guard row.response != nil || row.response_len != 0 else { return try body(prompt, nil) }
+        return try body(prompt, try checkedText(row.response, row.response_len, "response"))
+    }
+}
+
+extension CallerContent {
+    fileprivate init(
+        _ prompt: UnsafePointer<CChar>?, _ promptLength: Int, _ response: UnsafePointer<CChar>?, _ responseLength: Int
+    ) {
+        self.init(
+            row: cabochon_guard_row(
+                prompt: prompt, prompt_len: promptLength, response: response, response_len: responseLength))
+    }
 }
 
 /// The verdict in C's form.
@@ -153,11 +173,9 @@ public func cabochon_guard_classify(
         let handle = try ownGuardHandle(guard_)
         let policies = try CabochonABI.policies(policies, policy_count) ?? handle.moderator.options.policies
         guard let room = try room(verdicts, inout_len, needed: policies.count) else { return }
-        let prompt = try text(prompt, prompt_len, "prompt")
-        let response = try CabochonABI.response(response, response_len)
+        let content = CallerContent(prompt, prompt_len, response, response_len)
         let results = try handle.cancellation.during { (cancellation) throws(CabochonError) in
-            try handle.moderator.classify(
-                prompt: prompt, response: response, policies: policies, cancellation: cancellation)
+            try handle.moderator.classify(content, policies: policies, cancellation: cancellation)
         }
         _ = room.update(fromContentsOf: results.map(record(of:)))
     }
@@ -174,33 +192,12 @@ public func cabochon_guard_classify_rows(
         let handle = try ownGuardHandle(guard_)
         let policies = try CabochonABI.policies(policies, policy_count)
         guard let on_row else { throw CabochonError(.invalidArgument, "on_row is NULL") }
-        /// The rows' texts, or why one has none.
-        var given: [Result<GuardRow, CabochonError>] = []
-        for row in try elements(rows, row_count, "rows") {
-            do throws(CabochonError) {
-                given.append(
-                    .success(
-                        GuardRow(
-                            prompt: try text(row.prompt, row.prompt_len, "a row's prompt"),
-                            response: try CabochonABI.response(row.response, row.response_len))))
-            } catch { given.append(.failure(error)) }
+        let rows = try elements(rows, row_count, "rows").lazy.map {
+            CallerContent(row: $0, promptName: "a row's prompt")
         }
-        var next = 0
-        /// Tells the rows that were bad before any guard saw them, up to the next good one.
-        func tellBadRows() -> Bool {
-            while next < given.count, case .failure(let failure) = given[next] {
-                guard tell(next, .failure(failure), on_row, user_data) else { return false }
-                next += 1
-            }
-            return true
-        }
-        guard tellBadRows() else { return }
-        let good = given.compactMap { try? $0.get() }
         try handle.cancellation.during { (cancellation) throws(CabochonError) in
-            _ = try handle.moderator.classify(good, policies: policies, cancellation: cancellation) { _, result in
-                guard tell(next, result, on_row, user_data) else { return false }
-                next += 1
-                return tellBadRows()
+            _ = try handle.moderator.classify(rows, policies: policies, cancellation: cancellation) { row, result in
+                tell(row, result, on_row, user_data)
             }
         }
     }
@@ -232,8 +229,7 @@ public func cabochon_guard_render(
         let moderator = try ownGuard(guard_)
         guard let policy else { throw CabochonError(.invalidArgument, "policy is NULL") }
         let tokens = try moderator.render(
-            prompt: try text(prompt, prompt_len, "prompt"),
-            response: try CabochonABI.response(response, response_len), policy: try CabochonABI.policy(policy.pointee))
+            CallerContent(prompt, prompt_len, response, response_len), policy: try CabochonABI.policy(policy.pointee))
         try write(tokens, ids, inout_len)
     }
 }

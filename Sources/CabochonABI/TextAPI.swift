@@ -56,11 +56,12 @@ private func conversation(
     for (number, message) in messages.enumerated() {
         let name = try elements(message.role, message.role_len, "a message's role")
         guard role(name) != nil else {
+            let text = try checkedText(message.role, message.role_len, "a message's role")
             // Its text only where there is room for it.
-            let role = name.count > 64 ? "of \(name.count) bytes" : "\"\(try text(name, "a message's role"))\""
+            let role = name.count > 64 ? "of \(name.count) bytes" : "\"\(String(decoding: text, as: UTF8.self))\""
             throw CabochonError(.invalidArgument, "message \(number): role \(role) is none of user, assistant, system")
         }
-        try checkUTF8(try elements(message.content, message.content_len, "a message's content"), "a message's content")
+        _ = try checkedText(message.content, message.content_len, "a message's content")
     }
     return messages.lazy.map { message in
         let name = UnsafeBufferPointer(start: message.role, count: message.role_len)

@@ -115,6 +115,56 @@ static void long_messages(void) {
     free(text);
 }
 
+static int32_t note_row(void *told, size_t row, const cabochon_verdict *verdicts, size_t count,
+                        const cabochon_error *error) {
+    (void)verdicts, (void)count;
+    ((cabochon_status *)told)[row] = cabochon_error_code(error);
+    return 0;
+}
+
+/* A guard's prompts and responses, one and among others, and those of an answer that it guards. */
+static void long_content(void) {
+    enum { LONG = 60000000 };
+    char *text = malloc(LONG);
+    memset(text, 'a', LONG);
+    cabochon_guard *guard = NULL;
+    CHECK(cabochon_guard_create(model, NULL, &guard, NULL) == CABOCHON_OK, "a guard");
+    cabochon_guard_policy policy = {{"harassment", 10}, {NULL, 0}};
+    cabochon_verdict verdict;
+    cabochon_guarding_options guarding;
+    cabochon_guarding_options_init(&guarding, sizeof guarding);
+    double threshold = 0.9;
+    guarding.thresholds = &threshold;
+    guarding.threshold_count = 1;
+    cabochon_generation_options answer = greedy(2);
+    cabochon_session *session = new_session();
+    int32_t id = 5;
+    for (size_t room = 30; room <= 100; room += 70) {
+        size_t one = 1, count = 0;
+        leave_room(room << 20);
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY,
+              cabochon_guard_classify(guard, text, LONG, NULL, 0, &policy, 1, &verdict, &one, &error));
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY,
+              cabochon_guard_classify(guard, "a", 1, text, LONG, &policy, 1, &verdict, &one, &error));
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY,
+              cabochon_guard_render(guard, text, LONG, NULL, 0, &policy, NULL, &count, &error));
+        FAILS(CABOCHON_ERROR_OUT_OF_MEMORY, cabochon_guard_generate(guard, session, &id, 1, text, LONG, &answer,
+                                                                    &guarding, NULL, NULL, NULL, &error));
+        leave_all_room();
+        CHECK(cabochon_session_length(session) == 0, "%zu", cabochon_session_length(session));
+    }
+    cabochon_guard_row rows[3] = {{"Hello", 5, NULL, 0}, {text, LONG, NULL, 0}, {"Hello", 5, "you", 3}};
+    cabochon_status told[3] = {-1, -1, -1};
+    leave_room(100 << 20);
+    CHECK(cabochon_guard_classify_rows(guard, rows, 3, &policy, 1, note_row, told, NULL) == CABOCHON_OK, "rows");
+    leave_all_room();
+    CHECK(told[0] == CABOCHON_OK && told[1] == CABOCHON_ERROR_OUT_OF_MEMORY && told[2] == CABOCHON_OK, "%d, %d, %d",
+          (int)told[0], (int)told[1], (int)told[2]);
+    cabochon_session_free(session);
+    cabochon_guard_free(guard);
+    free(text);
+}
+
 static void large_file(void) {
     char path[] = "/tmp/cabochon-memory-XXXXXX.gguf";
     int descriptor = mkstemps(path, 5);
@@ -139,6 +189,7 @@ int main(int argc, char **argv) {
     long_texts();
     many_ids();
     long_messages();
+    long_content();
     large_file();
     close_model();
     return finish();

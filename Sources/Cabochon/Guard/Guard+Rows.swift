@@ -7,8 +7,8 @@
 // run before the others where that saves more tokens than a pass costs.
 
 extension Guard {
-    /// Judges many rows. A row that cannot be judged, for its length or its template, has an error in
-    /// its place, and the others go on.
+    /// Judges many rows. A row that cannot be judged, for its text, its length or its template, has an error
+    /// in its place, and the others go on.
     ///
     /// - Parameters:
     ///   - policies: nil for `options.policies`.
@@ -19,7 +19,8 @@ extension Guard {
     /// - Throws: what concerns all rows: `.cancelled`, `.outOfMemory`, `.backend`, or
     ///   `.invalidArgument` for policies without one, or with two of one name.
     public func classify(
-        _ rows: [GuardRow], policies: [Policy]? = nil, cancellation: Cancellation = Cancellation(),
+        _ rows: some Collection<some GuardContent>, policies: [Policy]? = nil,
+        cancellation: Cancellation = Cancellation(),
         onResult: (Int, Result<[Verdict], CabochonError>) -> Bool = { _, _ in true }
     ) throws(CabochonError) -> [Result<[Verdict], CabochonError>] {
         let policies = policies ?? options.policies
@@ -64,7 +65,7 @@ extension Guard {
         var sharedCount = 0
         var failure: CabochonError?
 
-        init(_ row: GuardRow, _ policies: [Policy], by guard_: Guard) {
+        init(_ row: some GuardContent, _ policies: [Policy], by guard_: Guard) {
             do throws(CabochonError) {
                 for policy in policies { renderings.append(try guard_.fitted(row, policy)) }
             } catch {

@@ -67,8 +67,17 @@ public final class Guard: Sendable {
         prompt: String, response: String? = nil, policies: [Policy]? = nil,
         cancellation: Cancellation = Cancellation()
     ) throws(CabochonError) -> [Verdict] {
-        let results = try classify(
-            [GuardRow(prompt: prompt, response: response)], policies: policies, cancellation: cancellation)
+        try classify(
+            GuardRow(prompt: prompt, response: response), policies: policies, cancellation: cancellation)
+    }
+
+    /// Judges a prompt or a response, wherever its text stands.
+    ///
+    /// - Throws: as for strings, and what `content` throws.
+    public func classify(
+        _ content: some GuardContent, policies: [Policy]? = nil, cancellation: Cancellation = Cancellation()
+    ) throws(CabochonError) -> [Verdict] {
+        let results = try classify([content], policies: policies, cancellation: cancellation)
         guard let result = results.first else { throw CabochonError(.internal, "a row without a result") }
         return try result.get()
     }
@@ -77,7 +86,12 @@ public final class Guard: Sendable {
     ///
     /// - Throws: as `classify`.
     public func render(prompt: String, response: String? = nil, policy: Policy) throws(CabochonError) -> [Int32] {
-        try fitted(GuardRow(prompt: prompt, response: response), policy).tokens
+        try render(GuardRow(prompt: prompt, response: response), policy: policy)
+    }
+
+    /// The same of a text wherever it stands.
+    public func render(_ content: some GuardContent, policy: Policy) throws(CabochonError) -> [Int32] {
+        try fitted(content, policy).tokens
     }
 
     /// The logits of "Yes" and "No" after these tokens, whatever they are.

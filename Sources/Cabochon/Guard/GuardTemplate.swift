@@ -22,7 +22,7 @@ public struct GuardTemplate: Sendable, Equatable {
 
     /// A stretch of the template: its own text, or a place.
     enum Part: Equatable {
-        case literal(String)
+        case literal([UInt8])
         case place(Place)
     }
 
@@ -89,7 +89,7 @@ public struct GuardTemplate: Sendable, Equatable {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             if let place = Place.allCases.first(where: { rest.starts(with: "{\($0.rawValue)}".utf8) }) {
-                if !literal.isEmpty { parts.append(.literal(String(decoding: literal, as: UTF8.self))) }
+                if !literal.isEmpty { parts.append(.literal(literal)) }
                 literal = []
                 parts.append(.place(place))
                 rest = rest.dropFirst(place.rawValue.utf8.count + 2)
@@ -97,16 +97,19 @@ public struct GuardTemplate: Sendable, Equatable {
                 literal.append(rest.removeFirst())
             }
         }
-        if !literal.isEmpty { parts.append(.literal(String(decoding: literal, as: UTF8.self))) }
+        if !literal.isEmpty { parts.append(.literal(literal)) }
         return parts
     }
 
     // MARK: Filling in
 
-    /// The template with everything in its place.
+    /// Hands over the template with everything in its place, stretch by stretch: its own text, or content.
     ///
-    /// - Throws: `.invalidArgument` for a response to a template without one.
-    func fill(prompt: String, response: String?, policy: Policy) throws(CabochonError) -> [TemplatePart] {
+    /// - Throws: `.invalidArgument` for a response to a template without one; what `body` throws.
+    func forEachPart(
+        prompt: UnsafeRawBufferPointer, response: UnsafeRawBufferPointer?, policy: Policy,
+        _ body: (_ text: UnsafeRawBufferPointer, _ isContent: Bool) throws(CabochonError) -> Void
+    ) throws(CabochonError) {
         let parts: [Part]
         if response == nil {
             parts = promptParts
@@ -116,13 +119,17 @@ public struct GuardTemplate: Sendable, Equatable {
             throw CabochonError(
                 .invalidArgument, "the custom guard template has no text for responses, but one was given")
         }
-        return parts.map { part in
+        for part in parts {
             switch part {
-            case .literal(let text): TemplatePart(text: text, isContent: false)
-            case .place(.prompt): TemplatePart(text: prompt, isContent: true)
-            case .place(.response): TemplatePart(text: response ?? "", isContent: true)
+            case .literal(let text):
+                try text.withUnsafeBufferPointer { (text) throws(CabochonError) in
+                    try body(UnsafeRawBufferPointer(text), false)
+                }
+            case .place(.prompt): try body(prompt, true)
+            case .place(.response): if let response { try body(response, true) }
             case .place(.policy):
-                TemplatePart(text: response == nil ? policy.promptText : policy.responseText, isContent: true)
+                let text = response == nil ? policy.promptText : policy.responseText
+                try text.withBytes { (text) throws(CabochonError) in try body(text, true) }
             }
         }
     }
