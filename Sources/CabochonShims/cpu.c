@@ -28,13 +28,14 @@ uint64_t cabochon_shim_cpu_features(void) {
     uint32_t const lzcnt =
         __get_cpuid(0x80000001, &extended.a, &extended.b, &extended.c, &extended.d) ? extended.c & bit_LZCNT : 0;
     if ((b & avx2) == avx2 && movbe && lzcnt) result |= CABOCHON_CPU_AVX2;
+    if (__get_cpuid_count(7, 1, &features, &extended.b, &extended.c, &extended.d) && (features & bit_AVXVNNI))
+        result |= CABOCHON_CPU_AVX_VNNI;
     uint32_t const avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
     if (wide == 0xe6 && (b & avx512) == avx512) {
         result |= CABOCHON_CPU_AVX512;
         if (c & bit_AVX512VNNI) result |= CABOCHON_CPU_AVX512_VNNI;
         if (c & bit_AVX512VBMI) result |= CABOCHON_CPU_AVX512_VBMI;
-        if (__get_cpuid_count(7, 1, &features, &b, &c, &d) && (features & (1u << 5)))
-            result |= CABOCHON_CPU_AVX512_BF16;
+        if (features & bit_AVX512BF16) result |= CABOCHON_CPU_AVX512_BF16;
     }
     return result;
 }

@@ -27,6 +27,7 @@ ARITHMETIC(int8_vnni, "avx512f,avx512vnni", __m512i, int32_t, _mm512_dpbusd_epi3
 ARITHMETIC(bf16_avx512, "avx512f,avx512bf16", __m512, float, _mm512_dpbf16_ps(sums[i], (__m512bh)left, (__m512bh)right))
 ARITHMETIC(f32_avx512, "avx512f", __m512, float, _mm512_fmadd_ps(left, right, sums[i]))
 ARITHMETIC(f32_avx2, "avx2,fma", __m256, float, _mm256_fmadd_ps(left, right, sums[i]))
+ARITHMETIC(int8_avxvnni, "avx2,avxvnni", __m256i, int32_t, _mm256_dpbusd_avx_epi32(sums[i], left, right))
 /* Without VNNI a product of bytes takes three instructions. Adding the sum to an operand keeps the
  * first two of them in the loop. */
 ARITHMETIC(int8_avx2, "avx2", __m256i, int32_t,
@@ -39,6 +40,7 @@ arithmetic_kernel arithmetic_kernel_for(enum number number, uint64_t cpu_feature
     switch (number) {
     case INT8:
         if (wide && (cpu_features & CABOCHON_CPU_AVX512_VNNI)) return (arithmetic_kernel){int8_vnni, CHAINS * 128};
+        if (narrow && (cpu_features & CABOCHON_CPU_AVX_VNNI)) return (arithmetic_kernel){int8_avxvnni, CHAINS * 64};
         if (narrow) return (arithmetic_kernel){int8_avx2, CHAINS * 64};
         break;
     case BF16:

@@ -48,4 +48,11 @@ check-neon: setup  ## check the NEON backend in qemu, which it installs with a c
 .PHONY: check-avx512
 check-avx512: setup  ## check the AVX-512 backend in Bochs, which it builds
 	@$(MAKE) --no-print-directory $(CHECK_BACKEND) $(BUILD)/lib/cabochon/libcabochon-avx512.so
-	@scripts/check_avx512.sh $(BUILD)/avx512 $(CHECK_BACKEND) $(BUILD)/lib/cabochon/libcabochon-avx512.so
+	@scripts/check_in_bochs.sh $(BUILD)/bochs sapphire_rapids $(CHECK_BACKEND) \
+		$(BUILD)/lib/cabochon/libcabochon-avx512.so
+
+.PHONY: check-avxvnni
+check-avxvnni: setup  ## check the AVX-VNNI backend in Bochs, which it builds
+	@$(MAKE) --no-print-directory $(CHECK_BACKEND) $(BUILD)/lib/cabochon/libcabochon-avxvnni.so
+	@scripts/check_in_bochs.sh $(BUILD)/bochs arrow_lake $(CHECK_BACKEND) \
+		$(BUILD)/lib/cabochon/libcabochon-avxvnni.so

@@ -46,7 +46,7 @@ public struct RejectedBackend: Sendable {
 }
 
 final class BackendRegistry: Sendable {
-    static let simdNames: Set<String> = ["avx512", "avx2", "neon"]
+    static let simdNames: Set<String> = ["avx512", "avxvnni", "avx2", "neon"]
 
     let scalar: Backend
     private let found: Mutex<(usable: [Backend], rejected: [RejectedBackend])>
@@ -253,7 +253,8 @@ final class BackendRegistry: Sendable {
 func cpuFeatureNames(_ features: UInt64) -> [String] {
     let names: [(UInt64, String)] = [
         (1 << 0, "AVX2"), (1 << 1, "FMA"), (1 << 2, "F16C"), (1 << 3, "AVX-512"), (1 << 4, "AVX-512 VNNI"),
-        (1 << 5, "AVX-512 BF16"), (1 << 6, "AVX-512 VBMI"), (1 << 32, "NEON"), (1 << 33, "DotProd"),
+        (1 << 5, "AVX-512 BF16"), (1 << 6, "AVX-512 VBMI"), (1 << 7, "AVX-VNNI"), (1 << 32, "NEON"),
+        (1 << 33, "DotProd"),
     ]
     let known = names.reduce(0) { $0 | $1.0 }
     let unknown = features & ~known

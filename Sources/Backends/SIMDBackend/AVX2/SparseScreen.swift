@@ -1,5 +1,5 @@
-// The screen of sparse_encode on AVX2: products of 16 bits, codes by the whole of an input's two bytes. Products of
-// bytes, which have no sum in 32 bits here, take as many instructions for one of the two.
+// The screen of sparse_encode on AVX2 and AVX-VNNI: products of 16 bits, codes by the whole of an input's two bytes. With
+// VNNI bytes take as many instructions for both; without it they have no sum in 32 bits and take as many for one of them.
 import CCabochonBackend
 import SIMDIntrinsics
 

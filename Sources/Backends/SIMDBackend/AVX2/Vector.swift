@@ -1,4 +1,4 @@
-// The vocabulary of the kernels on AVX2, FMA and F16C: eight 32-bit lanes (see AVX512/Vector.swift).
+// The vocabulary of the kernels on AVX2, FMA and F16C, with VNNI or without: eight 32-bit lanes (see AVX512/Vector.swift).
 import SIMDIntrinsics
 
 typealias FloatVector = __m256
@@ -103,9 +103,6 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
     _mm256_storeu_si256(destination.assumingMemoryBound(to: __m256i_u.self), value)
 }
 @inline(__always) func add(_ a: IntVector, _ b: IntVector) -> IntVector { _mm256_add_epi32(a, b) }
-@inline(__always) func addPairs(_ a: IntVector, _ b: IntVector, to sum: IntVector) -> IntVector {
-    _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
-}
 @inline(__always) func and(_ a: IntVector, _ b: IntVector) -> IntVector { _mm256_and_si256(a, b) }
 @inline(__always) func or(_ a: IntVector, _ b: IntVector) -> IntVector { _mm256_or_si256(a, b) }
 @inline(__always) func shiftRight(_ a: IntVector, _ count: Int) -> IntVector {

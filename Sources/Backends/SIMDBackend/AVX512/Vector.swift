@@ -100,6 +100,10 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 @inline(__always) func addPairs(_ a: IntVector, _ b: IntVector, to sum: IntVector) -> IntVector {
     _mm512_dpwssd_epi32(sum, a, b)
 }
+/// sum + the products of four unsigned bytes by four signed ones in each lane.
+@inline(__always) func addFours(_ codes: IntVector, _ values: IntVector, to sum: IntVector) -> IntVector {
+    _mm512_dpbusd_epi32(sum, codes, values)
+}
 @inline(__always) func and(_ a: IntVector, _ b: IntVector) -> IntVector { _mm512_and_si512(a, b) }
 @inline(__always) func or(_ a: IntVector, _ b: IntVector) -> IntVector { _mm512_or_si512(a, b) }
 /// Shifts in 16-bit lanes; the callers mask away what crosses a byte.

@@ -133,6 +133,18 @@ CABOCHON_SIMD_INLINE __m256 cabochon_x86_multiply_add_in_order_256(__m256 left, 
     return sum;
 }
 
+#if defined(__AVXVNNI__)
+/* sum + two products of 16-bit numbers, and four of bytes, unsigned codes by signed values, in each lane. */
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_add_word_products_256(__m256i sum, __m256i left, __m256i right) {
+    return _mm256_dpwssd_avx_epi32(sum, left, right);
+}
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_add_byte_products_in_order_256(__m256i sum, __m256i codes, __m256i values) {
+    sum = _mm256_dpbusd_avx_epi32(sum, codes, values);
+    __asm__ volatile("" : "+x"(sum));
+    return sum;
+}
+#endif
+
 /* The lanes, as bits, whose left is above right, or compares with nothing. */
 CABOCHON_SIMD_INLINE int cabochon_x86_not_at_most_256(__m256 left, __m256 right) {
     return _mm256_movemask_ps(_mm256_cmp_ps(left, right, _CMP_NLE_UQ));

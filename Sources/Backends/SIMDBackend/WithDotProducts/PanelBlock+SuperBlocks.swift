@@ -1,4 +1,4 @@
-// A super-block's sums where an instruction makes 32-bit sums of four byte products (AVX-512 VNNI, NEON).
+// A super-block's sums where an instruction makes 32-bit sums of four byte products (VNNI, NEON).
 //
 // Such sums are multiplied by their block's integer scale and power of two as floats, which costs a conversion, an
 // addition to the scale's exponent and a fused add for each block; 32-bit integers would need a product of their own.

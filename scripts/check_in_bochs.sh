@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# check_avx512.sh - checks the AVX-512 backend op by op on a processor that has no AVX-512: in Bochs.
+# check_in_bochs.sh - checks a backend op by op on a processor that does not run it: in Bochs.
 #
 # Builds Bochs 3.0 from Debian trixie's source (the package of Debian 12, 2.7, lays out AVX-512's registers wrongly in
 # memory, so that Linux turns AVX off), boots Debian's kernel on one processor of it, and runs checkbackend there. Bochs
-# does some 100 million instructions a second: all ops take an hour. OPTION is checkbackend's, as --op=attention;
-# BOCHS_CPU is the processor, sapphire_rapids unless given; tigerlake has no products of bfloat16. Exits with
-# checkbackend's status, or 3 if it never ran.
+# does some 100 million instructions a second: all ops take an hour. PROCESSOR is one that Bochs knows: sapphire_rapids,
+# tigerlake, which has no products of bfloat16, or arrow_lake, which has AVX-VNNI and no AVX-512. OPTION is checkbackend's,
+# as --op=attention. Exits with checkbackend's status, or 3 if it never ran.
 #
-#     scripts/check_avx512.sh FOLDER CHECKBACKEND LIBRARY [OPTION...]
+#     scripts/check_in_bochs.sh FOLDER PROCESSOR CHECKBACKEND LIBRARY [OPTION...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p "$1"
-folder=$(realpath "$1") program=$(realpath "$2") library=$(realpath "$3")
-shift 3
+folder=$(realpath "$1") processor=$2 program=$(realpath "$3") library=$(realpath "$4")
+shift 4
 options=
 [ $# = 0 ] || options=$(printf '%q ' "$@")
 
@@ -48,8 +48,9 @@ if ! ls "$folder"/kernel/boot/vmlinuz-* > /dev/null 2>&1; then
 fi
 
 # What the guest boots: a CD of the kernel and a disk in memory, with every library where the loader looks for it.
-root=$folder/root cd=$folder/cd
-rm -rf "$root" "$cd"
+machine=$folder/$processor
+root=$machine/root cd=$machine/cd
+rm -rf "$machine"
 mkdir -p "$root"/{bin,dev,proc,check} "$cd"
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$program" "$root/check/checkbackend"
@@ -86,35 +87,35 @@ label linux
     kernel kernel
     append initrd=initrd console=ttyS0 $kernel
 END
-genisoimage -quiet -o "$folder/cd.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
+genisoimage -quiet -o "$machine/cd.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
     -boot-info-table "$cd"
 
 # ips says how many instructions are a second of the guest's; clock sync=none leaves the host's out of it.
-cat > "$folder/bochsrc" <<END
+cat > "$machine/bochsrc" <<END
 config_interface: textconfig
 display_library: nogui
-cpu: model=${BOCHS_CPU:-sapphire_rapids}, count=1, ips=100000000, reset_on_triple_fault=0
+cpu: model=$processor, count=1, ips=100000000, reset_on_triple_fault=0
 memory: guest=512, host=512
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
-ata0-master: type=cdrom, path=$folder/cd.iso, status=inserted
+ata0-master: type=cdrom, path=$machine/cd.iso, status=inserted
 boot: cdrom
 clock: sync=none
-com1: enabled=1, mode=file, dev=$folder/console
-com2: enabled=1, mode=file, dev=$folder/output
-log: $folder/bochs.log
+com1: enabled=1, mode=file, dev=$machine/console
+com2: enabled=1, mode=file, dev=$machine/output
+log: $machine/bochs.log
 panic: action=fatal
 END
-: > "$folder/console"
-: > "$folder/output"
-"$bochs" -q -f "$folder/bochsrc" > "$folder/screen" 2>&1 < /dev/null &
+: > "$machine/console"
+: > "$machine/output"
+"$bochs" -q -f "$machine/bochsrc" > "$machine/screen" 2>&1 < /dev/null &
 trap 'kill $! 2> /dev/null || true' EXIT
-tail -n +1 -f --pid=$! "$folder/output" | grep --line-buffered -v '^exit [0-9]*.$' || true
+tail -n +1 -f --pid=$! "$machine/output" | grep --line-buffered -v '^exit [0-9]*.$' || true
 wait $! || true
-status=$(sed -n 's/^exit \([0-9]*\).*/\1/p' "$folder/output")
+status=$(sed -n 's/^exit \([0-9]*\).*/\1/p' "$machine/output")
 if [ -z "$status" ]; then
-    tail -n 20 "$folder/console" "$folder/bochs.log" "$folder/screen" >&2 || true
-    echo "check_avx512.sh: checkbackend has not run to its end; above are the last words of Linux and of Bochs" >&2
+    tail -n 20 "$machine/console" "$machine/bochs.log" "$machine/screen" >&2 || true
+    echo "check_in_bochs.sh: checkbackend has not run to its end; above are the last words of Linux and of Bochs" >&2
     exit 3
 fi
 exit "$status"

@@ -1,4 +1,4 @@
-// Integer products of a block on AVX2, exact as on AVX-512.
+// Integer products of a block on AVX2 without VNNI, exact as with it.
 //
 // There is no instruction from bytes to 32 bits: products of bytes add up to 16 bits in pairs, and those are widened by a
 // multiplication, which takes a block's integer scale along. A pair of products must not saturate, which those with
@@ -129,31 +129,12 @@ private func addGroup<Format: PanelFormat, let tokens: Int>(
     }
 }
 
+/// sum + the products of two 16-bit numbers in each lane.
+@inline(__always) func addPairs(_ a: IntVector, _ b: IntVector, to sum: IntVector) -> IntVector {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+}
+
 /// Four activations of a token in every lane.
 @inline(__always) func fourColumns(_ activations: TileRecords, _ token: Int, _ group: Int) -> IntVector {
     broadcast(activations.int(4 * group, token))
 }
-
-/// Tokens that share a floating-point weight's vectors: four rows by three are twelve accumulators, which leave
-/// registers for the tokens' vectors and one of weights.
-let floatTokens = 3
-typealias FloatTokens = InlineArray<3, Void>
-/// Panels of a floating-point weight that share the vectors of many tokens: two by six tokens are twelve accumulators.
-let floatPanels = 2
-typealias FloatPanelVectors<Operand> = InlineArray<2, Operand>
-
-/// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
-typealias LaneSums = InlineArray<8, FloatVector>
-let attentionQueries = 2
-/// Queries that share columns of two vectors of keys, and lanes that are summed at a time.
-typealias ColumnQueries = InlineArray<6, Void>
-let columnLanes = 1
-/// Queries that share vectors of values, and vectors that so many, four, and one or two take: as many accumulators
-/// as the registers hold beside the vectors.
-typealias ValueQueries = InlineArray<6, Void>
-typealias ValueVectors = InlineArray<2, Void>
-typealias FourValueVectors = InlineArray<2, Void>
-typealias PairValueVectors = InlineArray<4, Void>
-
-/// Blocks that are quantized together.
-typealias BlocksOfLanes = InlineArray<8, Void>

@@ -1,4 +1,4 @@
-// A super-block's sums on AVX2, in integers from end to end.
+// A super-block's sums on AVX2 without VNNI, in integers from end to end.
 //
 // The multiplication that widens a block's 16-bit sums takes its integer scale, and its power of two moves the result to
 // the left. No sum of a super-block passes 2^31: the largest, of Q6_K, is 256 columns * 32 * 127 * a scale of 128 * 8.

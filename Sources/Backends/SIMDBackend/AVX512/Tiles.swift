@@ -1,0 +1,39 @@
+// Tiles of products and of attention for 32 registers of sixteen lanes.
+
+/// Each tile unpacks panels: a full one has twice as many tokens as AVX2's, and unpacking them for a pass was not tried.
+let unpacksPanels = false
+/// Activations of a pass, which stay in the second-level cache.
+let passBytes = 256 &<< 10
+
+/// Panels that take the tiles after a call's first together.
+let panelsTogether = 2
+/// Tokens of a full tile: twelve integer and twelve float accumulators leave eight registers, for one panel
+/// by twelve or two panels by six.
+let largestTile = 12
+typealias LargestTile = InlineArray<12, Void>
+/// Tokens of a part of a full tile.
+let tilePart = 6
+typealias TilePart = InlineArray<6, Void>
+
+/// Tokens that share a floating-point weight's vectors: four rows by six are 24 accumulators.
+let floatTokens = 6
+typealias FloatTokens = InlineArray<6, Void>
+/// Panels of a floating-point weight that share the vectors of many tokens: four by six tokens are 24 accumulators.
+let floatPanels = 4
+typealias FloatPanelVectors<Operand> = InlineArray<4, Operand>
+
+/// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
+typealias LaneSums = InlineArray<16, FloatVector>
+let attentionQueries = 4
+/// Queries that share columns of two vectors of keys, and lanes that are summed at a time: sixteen accumulators.
+typealias ColumnQueries = InlineArray<4, Void>
+let columnLanes = 2
+/// Queries that share vectors of values, and vectors that so many, four, and one or two take: as many accumulators
+/// as the registers hold beside the vectors.
+typealias ValueQueries = InlineArray<8, Void>
+typealias ValueVectors = InlineArray<2, Void>
+typealias FourValueVectors = InlineArray<4, Void>
+typealias PairValueVectors = InlineArray<8, Void>
+
+/// Blocks that are quantized together.
+typealias BlocksOfLanes = InlineArray<16, Void>
