@@ -12,21 +12,6 @@ import SIMDIntrinsics
 /// Sums of pairs need room in 16 bits: codes stay small.
 let zeroIs128 = false
 
-/// Passes of many tokens unpack panels first, one at a time (UnpackedPanel.swift).
-let unpacksPanels = true
-/// Activations of a pass. Beyond the second-level cache tiles are read in order, once for each panel; fewer tokens a pass
-/// unpack a panel of 9,216 columns too often (Q6_K with 256 KiB 1.06 times as fast as without, with 1 MiB 1.21).
-let passBytes = 1 &<< 20
-
-/// Panels that take a tile together: there are no registers for a second.
-let panelsTogether = 1
-/// Tokens of a full tile: sixteen registers hold their 16-bit sums and those of a super-block.
-let largestTile = 6
-typealias LargestTile = InlineArray<6, Void>
-/// Tokens of a part of a full tile.
-let tilePart = 6
-typealias TilePart = InlineArray<6, Void>
-
 extension PanelFormat {
     @inline(__always) static var hasWideCodes: Bool { Codes.bits == 8 || usesTable }
     /// Groups that are added up in 16 bits, two products of each in a sum: 8 * 2 * 127 * 16 with a zero point of at most

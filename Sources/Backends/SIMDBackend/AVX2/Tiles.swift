@@ -1,4 +1,19 @@
-// Tiles of floating-point products and of attention for sixteen registers of eight lanes.
+// Tiles of products and of attention for sixteen registers of eight lanes, with VNNI or without.
+
+/// Passes of many tokens unpack panels first, one at a time (UnpackedPanel.swift).
+let unpacksPanels = true
+/// Activations of a pass. Beyond the second-level cache tiles are read in order, once for each panel; fewer tokens a pass
+/// unpack a panel of 9,216 columns too often (Q6_K with 256 KiB 1.06 times as fast as without, with 1 MiB 1.21).
+let passBytes = 1 &<< 20
+
+/// Panels that take a tile together: there are no registers for a second.
+let panelsTogether = 1
+/// Tokens of a full tile: six accumulators of a block's integer sums and six of what has come of those before.
+let largestTile = 6
+typealias LargestTile = InlineArray<6, Void>
+/// Tokens of a part of a full tile.
+let tilePart = 6
+typealias TilePart = InlineArray<6, Void>
 
 /// Tokens that share a floating-point weight's vectors: four rows by three are twelve accumulators, which leave
 /// registers for the tokens' vectors and one of weights.
