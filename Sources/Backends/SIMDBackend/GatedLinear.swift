@@ -6,16 +6,18 @@ struct GatedTask {
     var linear: LinearTask
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
-    /// One tile of gate and one of up products for each worker.
+    /// Gate and up products of some tiles for each worker.
     var products: UnsafeMutablePointer<Float>
 
-    static let tileFloats = 2 * partFloats
-    private static let partFloats = largestTile * panelsTogether * lanes
+    static let productFloats = 2 * partFloats
+    private static let partFloats = groupTokens * panelsTogether * lanes
+    /// Whole tiles whose gate and up products stay in the first-level cache: 8 KiB.
+    private static let groupTokens = largestTile * max(1, 1024 / (largestTile * panelsTogether * lanes))
 
     func run(_ index: Int, _ worker: Int) {
         let first = index * linear.weights[0].panelsPerIndex
         let last = min(first + linear.weights[0].panelsPerIndex, linear.weights[0].packed.panels)
-        let gate = products + worker * GatedTask.tileFloats
+        let gate = products + worker * GatedTask.productFloats
         let up = gate + GatedTask.partFloats
         let together = min(linear.weights[0].panelsAtOnce, linear.weights[1].panelsAtOnce)
         var token = 0
@@ -41,11 +43,11 @@ struct GatedTask {
         let rows = min(panels * lanes, linear.weights[0].packed.rows - row)
         var token = firstToken
         while token < firstToken + tokens {
-            let size = Tile.size(remaining: linear.input.activations.tokens - token)
-            linear.multiplyTile(
-                linear.weights[0], panel, gateRows, token, size, isFirstOfPass: token == firstToken, rows, gate, stride)
-            linear.multiplyTile(
-                linear.weights[1], panel, upRows, token, size, isFirstOfPass: token == firstToken, rows, up, stride)
+            let size = min(GatedTask.groupTokens, firstToken + tokens - token)
+            let isFirst = token == firstToken
+            linear.multiply(
+                linear.weights[0], panel, gateRows, token, size, isFirstOfPass: isFirst, rows, gate, stride)
+            linear.multiply(linear.weights[1], panel, upRows, token, size, isFirstOfPass: isFirst, rows, up, stride)
             for place in 0..<size {
                 let target = output + (token + place) * outputStride + row
                 for part in Swift.stride(from: 0, to: rows, by: lanes) {
@@ -81,7 +83,7 @@ public func gatedLinear(
         columns: columns, gain: args.norm_gain, epsilon: args.norm_epsilon)
     if let status = multiplyFloatPanels(call, weights, 2, isGated: true) { return status }
     let threads = Int(run.pointee.thread_count)
-    let productBytes = threads * GatedTask.tileFloats * 4
+    let productBytes = threads * GatedTask.productFloats * 4
     let unpackedBytes = max(
         gate.unpackedBytes(tokens: tokens, columns: columns), up.unpackedBytes(tokens: tokens, columns: columns))
     let forms = gate.form.union(up.form)

@@ -142,42 +142,30 @@ struct LinearTask {
     ) {
         let row = panel * lanes
         let rows = min(panels * lanes, weight.packed.rows - row)
-        if weight.panels == nil {
-            multiplyTile(
-                weight, panel, source, firstToken, tokens, isFirstOfPass: true, rows,
-                weight.output + firstToken * weight.outputStride + row, weight.outputStride)
-            return
-        }
-        var token = firstToken
-        while token < firstToken + tokens {
-            let size = Tile.size(remaining: input.activations.tokens - token)
-            multiplyTile(
-                weight, panel, source, token, size, isFirstOfPass: token == firstToken, rows,
-                weight.output + token * weight.outputStride + row,
-                weight.outputStride)
-            token += size
-        }
+        multiply(
+            weight, panel, source, firstToken, tokens, isFirstOfPass: true, rows,
+            weight.output + firstToken * weight.outputStride + row, weight.outputStride)
     }
 
-    /// output[token, 0 ..< rows] for the tokens of one tile (of any number for a floating-point weight).
+    /// output[token, 0 ..< rows] for tokens in a row, the first of which begins a tile.
     ///
     /// - Parameters:
     ///   - source: what rows(of:) gave.
-    ///   - isFirstOfPass: of the tiles that pass over the panel with this source.
+    ///   - isFirstOfPass: of the tokens that pass over the panel with this source.
     @inline(__always)
-    func multiplyTile(
+    func multiply(
         _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ token: Int, _ tokens: Int,
-        isFirstOfPass: Bool,
-        _ rows: Int, _ output: UnsafeMutablePointer<Float>, _ stride: Int
+        isFirstOfPass: Bool, _ rows: Int, _ output: UnsafeMutablePointer<Float>, _ stride: Int
     ) {
         if let panels = weight.panels {
             _ = withFormat(
                 weight.packed.type,
                 PanelProduct(
-                    panels: panels + panel * weight.packed.panelBytes, weight: weight.packed,
-                    tile: input.activations.tile(at: token, weight.form), tokens: tokens, isFirst: token == 0,
-                    memory: UnsafeMutableRawPointer(mutating: source), isFirstOfPass: isFirstOfPass,
-                    operationTokens: input.activations.tokens, output: output,
+                    panels: panels + panel * weight.packed.panelBytes, panelBytes: weight.packed.panelBytes,
+                    blocks: weight.packed.blocks, tile: input.activations.tile(at: token, weight.form),
+                    tokens: tokens, remainingTokens: input.activations.tokens - token,
+                    operationTokens: input.activations.tokens, isFirst: token == 0,
+                    memory: UnsafeMutableRawPointer(mutating: source), isFirstOfPass: isFirstOfPass, output: output,
                     outputStride: stride, rows: rows))
         } else if weight.isCoded && input.activations.tokens == 1 {
             BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.elements, output)

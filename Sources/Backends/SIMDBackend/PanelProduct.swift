@@ -1,22 +1,28 @@
-// The product of a packed weight's panels by one tile of activations: which panels and tokens are taken together.
+// The product of a packed weight's panels by tiles of activations: which panels and tokens are taken together.
 
-/// output[token, 0 ..< rows] = the products of the panels, `panelsTogether` at most, that these rows fill.
+/// output[token, 0 ..< rows] = the products of the panels, `panelsTogether` at most, that these rows fill, for tokens in a
+/// row, the first of which begins a tile.
 ///
 /// The first tile brings the panels into a cache, one after the other. Those that follow are bound by loads, of
 /// which every byte product makes one where a panel takes a tile alone; so two panels take it together, in parts
 /// that the registers hold, and each activation that is loaded serves both.
 struct PanelProduct: FormatOperation {
+    /// The panels, as files have codes or unpacked.
     var panels: UnsafeRawPointer
-    var weight: PackedWeight
+    var panelBytes: Int
+    var blocks: Int
+    /// The tile that comes next; tokens to go, and those of the op from here on, and all.
     var tile: UnsafeRawPointer
     var tokens: Int
+    var remainingTokens: Int
+    var operationTokens: Int
+    /// Whether the panels come from memory.
     var isFirst: Bool
     /// Memory for super-blocks' totals; then the panels' spread records of scales, [chunks, panelsTogether, spreadBytes],
-    /// or all of a panel unpacked. What lies there the first tile of a pass makes.
+    /// or all of a panel unpacked. What lies there the first tokens of a pass make.
     var memory: UnsafeMutableRawPointer
     var isFirstOfPass: Bool
-    /// Those of all tiles of the op.
-    var operationTokens: Int
+    /// Of the next token.
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
     var rows: Int
@@ -33,31 +39,53 @@ struct PanelProduct: FormatOperation {
     private static let totalBytes = largestTile * vectorBytes
 
     @inline(__always) func run<Format: PackedFormat>(_: Format.Type) {
+        var product = self
         if UnpackedPanel<Format>.pays(tokens: operationTokens) {
-            let unpacked = memory + PanelProduct.totalBytes
-            if isFirstOfPass { UnpackedPanel<Format>.unpack(panels, blocks: weight.blocks, to: unpacked) }
-            var product = self
-            product.panels = UnsafeRawPointer(unpacked)
-            // Unpacking has asked for what comes from memory.
+            product.panels = UnsafeRawPointer(memory + PanelProduct.totalBytes)
+            // Unpacking asks for what comes from memory.
             product.isFirst = false
-            return product.multiply(UnpackedPanel<Format>.self)
+            if isFirstOfPass {
+                UnpackedPanel<Format>.unpack(panels, blocks: blocks, to: memory + PanelProduct.totalBytes)
+            }
+            return product.multiplyTiles(UnpackedPanel<Format>.self)
         }
-        multiply(Format.self)
+        product.multiplyTiles(Format.self)
     }
 
-    @inline(__always) private func multiply<Format: PanelFormat>(_: Format.Type) {
-        if tokens == largestTile && rows == 2 * lanes && panelsTogether == 2 && !isFirst && !Format.Scales.halves {
+    @inline(__always)
+    private mutating func multiplyTiles<Format: PanelFormat>(_: Format.Type) {
+        let tokenBytes = tokenBytes(Format.self)
+        while tokens > 0 {
+            let size = Tile.size(remaining: remainingTokens)
+            multiplyTile(Format.self, size)
+            tile += size * tokenBytes
+            output += size * outputStride
+            tokens -= size
+            remainingTokens -= size
+            isFirst = false
+            isFirstOfPass = false
+        }
+    }
+
+    /// A token's share of the tiles.
+    @inline(__always) private func tokenBytes<Format: PanelFormat>(_: Format.Type) -> Int {
+        Tile.tokenBytes(blocks: blocks, Format.Scales.isSuper ? .superBlocks : .blocks)
+    }
+
+    @inline(__always)
+    private func multiplyTile<Format: PanelFormat>(_: Format.Type, _ size: Int) {
+        if size == largestTile && rows == 2 * lanes && panelsTogether == 2 && !isFirst && !Format.Scales.halves {
             multiply(Format.self, InlineArray<2, Void>.self, TilePart.self, 0, from: 0)
             return multiply(Format.self, InlineArray<2, Void>.self, TilePart.self, 0, from: tilePart)
         }
         for panel in 0..<(rows + lanes - 1) / lanes {
             // Unpacking codes takes the registers that all of a tile, or a second panel, would need.
-            if Format.Scales.halves && tokens == largestTile && tilePart < largestTile {
+            if Format.Scales.halves && size == largestTile && tilePart < largestTile {
                 multiply(Format.self, InlineArray<1, Void>.self, TilePart.self, panel, from: 0)
                 multiply(Format.self, InlineArray<1, Void>.self, TilePart.self, panel, from: tilePart)
                 continue
             }
-            switch tokens {
+            switch size {
             case 1: multiply(Format.self, InlineArray<1, Void>.self, InlineArray<1, Void>.self, panel, from: 0)
             case 2: multiply(Format.self, InlineArray<1, Void>.self, InlineArray<2, Void>.self, panel, from: 0)
             case 4: multiply(Format.self, InlineArray<1, Void>.self, InlineArray<4, Void>.self, panel, from: 0)
@@ -74,13 +102,13 @@ struct PanelProduct: FormatOperation {
         from firstToken: Int
     ) {
         var sums = TileSums<count, taken>(repeating: InlineArray(repeating: broadcast(Float(0))))
-        var chunk = panels + firstPanel * weight.panelBytes
-        let tokenBytes = Tile.tokenBytes(blocks: weight.blocks, Format.Scales.isSuper ? .superBlocks : .blocks)
+        var chunk = panels + firstPanel * panelBytes
+        let tokenBytes = tokenBytes(Format.self)
         let hasParts = taken == largestTile
         var activations = TileRecords(
             records: tile + firstToken * tokenBytes,
             span: hasParts ? tokenBytes * tilePart : Tile.blockBytes(tilePart), stride: Tile.blockRecordBytes)
-        var remaining = weight.blocks
+        var remaining = blocks
         var spread = memory + PanelProduct.totalBytes + firstPanel * spreadBytes
         if Format.Scales.isSuper {
             for index in 0..<count * taken { storeFloats(broadcast(Float(0)), memory + index * vectorBytes) }
@@ -97,7 +125,7 @@ struct PanelProduct: FormatOperation {
                 // come too fast for Zen 4 (0.97 of the speed). In front of several tokens' products, which the compiler
                 // would else move behind the branch, and out of registers.
                 for index in 0..<8 {
-                    let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
+                    let block = PanelBlock<Format>(chunk, index, panelBytes: panelBytes, spread: spread)
                     if asks && taken > 1 { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
                     block.addSuperProducts(to: &blockSums, activations)
                     if asks && taken == 1 { block.prefetch(countingScales: true, isFar: isFar) }
@@ -105,7 +133,7 @@ struct PanelProduct: FormatOperation {
                 }
                 let common = SuperBlock<Format>(
                     record: Format.Scales.isSpread ? UnsafeRawPointer(spread) : chunk + Format.chunkCodeBytes,
-                    recordStride: Format.Scales.isSpread ? spreadBytes : weight.panelBytes, totals: memory)
+                    recordStride: Format.Scales.isSpread ? spreadBytes : panelBytes, totals: memory)
                 common.add(
                     blockSums,
                     TileRecords(
@@ -115,7 +143,7 @@ struct PanelProduct: FormatOperation {
                 activations.records += Tile.superRecordBytes * Tile.part(of: taken)
             } else {
                 for index in 0..<min(remaining, Format.chunkBlocks) {
-                    let block = PanelBlock<Format>(chunk, index, panelBytes: weight.panelBytes, spread: spread)
+                    let block = PanelBlock<Format>(chunk, index, panelBytes: panelBytes, spread: spread)
                     if asks { block.prefetch(countingScales: taken < largestTile, isFar: isFar) }
                     block.addProducts(to: &sums, activations)
                     activations.records += Tile.blockBytes(Tile.part(of: taken))
@@ -147,7 +175,7 @@ struct PanelProduct: FormatOperation {
     ) {
         for panel in 0..<count {
             Format.Scales.spread(
-                chunk + panel * weight.panelBytes + Format.chunkCodeBytes, to: spread + panel * spreadBytes)
+                chunk + panel * panelBytes + Format.chunkCodeBytes, to: spread + panel * spreadBytes)
         }
     }
 }
