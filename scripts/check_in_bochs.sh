@@ -48,7 +48,7 @@ if ! ls "$folder"/kernel/boot/vmlinuz-* > /dev/null 2>&1; then
 fi
 
 # What the guest boots: a CD of the kernel and a disk in memory, with every library where the loader looks for it.
-machine=$folder/$processor
+machine=$folder/guest-$processor
 root=$machine/root cd=$machine/cd
 rm -rf "$machine"
 mkdir -p "$root"/{bin,dev,proc,check} "$cd"

@@ -361,7 +361,7 @@ typedef struct cabochon_message {
  *   flags     CABOCHON_CHAT_*.
  *   buffer    two-call; UTF-8.
  * Returns INVALID_ARGUMENT for no messages, an unknown role or what STRICT refuses, INVALID_UTF8,
- * UNSUPPORTED_OPTION for unknown flags, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ * UNSUPPORTED_OPTION for unknown flags, BUFFER_TOO_SMALL. */
 cabochon_status cabochon_model_apply_chat_template(const cabochon_model *model, const cabochon_message *messages,
                                                    size_t message_count, uint32_t flags, char *buffer,
                                                    size_t *inout_len, cabochon_error **error);

@@ -114,9 +114,12 @@ struct LinearTask {
         while token < input.activations.tokens {
             let tokens = min(tokensPerPass, input.activations.tokens - token)
             for panel in stride(from: first, to: last, by: weight.panelsAtOnce) {
-                let panels = min(weight.panelsAtOnce, last - panel)
-                let rows = rows(of: weight, panel, unpacked + worker * unpackedBytes)
-                multiply(weight, panel, rows, panels, token, tokens)
+                let source = rows(of: weight, panel, unpacked + worker * unpackedBytes)
+                let row = panel * lanes
+                let rows = min(min(weight.panelsAtOnce, last - panel) * lanes, weight.packed.rows - row)
+                multiply(
+                    weight, panel, source, token, tokens, isFirstOfPass: true, rows,
+                    weight.output + token * weight.outputStride + row, weight.outputStride)
             }
             token += tokens
         }
@@ -133,18 +136,6 @@ struct LinearTask {
             BrainFloatCodes(weight.data).unpack(panel: panel, rows: rows, into: memory)
         }
         return UnsafeRawPointer(memory)
-    }
-
-    @inline(__always)
-    private func multiply(
-        _ weight: LinearWeight, _ panel: Int, _ source: UnsafeRawPointer, _ panels: Int, _ firstToken: Int,
-        _ tokens: Int
-    ) {
-        let row = panel * lanes
-        let rows = min(panels * lanes, weight.packed.rows - row)
-        multiply(
-            weight, panel, source, firstToken, tokens, isFirstOfPass: true, rows,
-            weight.output + firstToken * weight.outputStride + row, weight.outputStride)
     }
 
     /// output[token, 0 ..< rows] for tokens in a row, the first of which begins a tile.

@@ -33,18 +33,3 @@ public struct GuardRow: GuardContent, Sendable, Equatable {
         }
     }
 }
-
-extension String {
-    /// Hands over the string's UTF-8, which lives for the call.
-    func withBytes<Value>(
-        _ body: (UnsafeRawBufferPointer) throws(CabochonError) -> Value
-    ) throws(CabochonError) -> Value {
-        var text = self
-        let result: Result<Value, CabochonError> = text.withUTF8 { text in
-            do throws(CabochonError) { return .success(try body(UnsafeRawBufferPointer(text))) } catch {
-                return .failure(error)
-            }
-        }
-        return try result.get()
-    }
-}

@@ -101,8 +101,3 @@ extension ChatTemplate {
         return (0x1C...0x1F).contains(scalar.value) || scalar.properties.isWhitespace
     }
 }
-
-/// Text of the program's own.
-func bytes(_ text: StaticString) -> UnsafeRawBufferPointer {
-    UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
-}

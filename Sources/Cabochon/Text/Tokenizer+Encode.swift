@@ -59,9 +59,8 @@ extension Tokenizer {
     public func encode(
         _ text: String, addBOS: Bool, parseSpecial: Bool = false
     ) throws(CabochonError) -> [Int32] {
-        let bytes = ContiguousArray(text.utf8)
-        return try bytes.withUnsafeBufferPointer { (buffer) throws(CabochonError) in
-            try encode(UnsafeRawBufferPointer(buffer), addBOS: addBOS, parseSpecial: parseSpecial)
+        try text.withBytes { (text) throws(CabochonError) in
+            try encode(text, addBOS: addBOS, parseSpecial: parseSpecial)
         }
     }
 
