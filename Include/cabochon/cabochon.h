@@ -852,10 +852,11 @@ typedef struct cabochon_generation_summary {
  *   options        NULL for all defaults.
  *   on_token       called for each token, on this thread; NULL for none.
  *   out_generation receives the answer, owned by the caller; NULL if it is not wanted.
- * Blocks; can be cancelled. Returns INVALID_ARGUMENT for an option or id out of range or for
- * nothing to go on from, UNSUPPORTED_OPTION, INVALID_UTF8, CONTEXT_EXCEEDED if the prompt does not
- * fit (with both numbers), CANCELLED, BACKEND, FORKED. The session then stands as before the call,
- * though callbacks may have been made. */
+ * Blocks; can be cancelled. Returns INVALID_ARGUMENT for an option or id out of range, for nothing
+ * to go on from, or where logit_bias forbids every token, UNSUPPORTED_OPTION, INVALID_UTF8,
+ * CONTEXT_EXCEEDED if the prompt does not fit (with both numbers), UNSUPPORTED where the largest logit
+ * is not a finite number, because weights are not or interventions go too far, CANCELLED, BACKEND,
+ * FORKED. The session then stands as before the call, though callbacks may have been made. */
 cabochon_status cabochon_session_generate(cabochon_session *session, const int32_t *prompt, size_t prompt_count,
                                           const cabochon_generation_options *options, cabochon_token_callback on_token,
                                           void *user_data, cabochon_generation **out_generation,
@@ -976,7 +977,8 @@ const char *cabochon_guard_policy_text(const cabochon_guard *guard, size_t index
  *   verdicts     one for each policy, in their order. Two-call: *inout_len counts verdicts.
  * Blocks; can be cancelled. Returns INVALID_ARGUMENT for an unknown policy, two of one name, or a
  * response to a template without a text for it, INVALID_UTF8, CONTEXT_EXCEEDED with both numbers
- * (unless content may be shortened), BUFFER_TOO_SMALL, CANCELLED, BACKEND, FORKED. */
+ * (unless content may be shortened), UNSUPPORTED where the logits are not finite numbers, so that there
+ * is no score, BUFFER_TOO_SMALL, CANCELLED, BACKEND, FORKED. */
 cabochon_status cabochon_guard_classify(const cabochon_guard *guard, const char *prompt, size_t prompt_len,
                                         const char *response, size_t response_len,
                                         const cabochon_guard_policy *policies, size_t policy_count,
@@ -1002,7 +1004,8 @@ typedef int32_t (*cabochon_guard_row_callback)(void *user_data, size_t row, cons
  *   policies  as for cabochon_guard_classify.
  *   on_row    must not be NULL; called on this thread.
  * Blocks; can be cancelled, and on_row can end it: rows told until then have been judged. Returns
- * INVALID_ARGUMENT for the policies, INVALID_UTF8 for theirs, CANCELLED, BACKEND, FORKED. */
+ * INVALID_ARGUMENT for the policies, INVALID_UTF8 for theirs, UNSUPPORTED where logits are not finite,
+ * CANCELLED, BACKEND, FORKED. */
 cabochon_status cabochon_guard_classify_rows(const cabochon_guard *guard, const cabochon_guard_row *rows,
                                              size_t row_count, const cabochon_guard_policy *policies,
                                              size_t policy_count, cabochon_guard_row_callback on_row, void *user_data,
@@ -1016,8 +1019,8 @@ cabochon_status cabochon_guard_render(const cabochon_guard *guard, const char *p
                                       int32_t *ids, size_t *inout_len, cabochon_error **error);
 
 /* The probability of "Yes" against "No" after id_count tokens, whatever they are. Blocks; can be
- * cancelled. Returns INVALID_ARGUMENT for no ids or one out of range, CONTEXT_EXCEEDED, CANCELLED,
- * BACKEND, FORKED. */
+ * cancelled. Returns INVALID_ARGUMENT for no ids or one out of range, CONTEXT_EXCEEDED, UNSUPPORTED where
+ * the logits are not finite, CANCELLED, BACKEND, FORKED. */
 cabochon_status cabochon_guard_score(const cabochon_guard *guard, const int32_t *ids, size_t id_count,
                                      double *out_score, cabochon_error **error);
 

@@ -120,6 +120,13 @@ public final class Model: Sendable {
         CabochonError(.invalidArgument, "\(path): loaded for its vocabulary only, so nothing can be computed")
     }
 
+    /// There is nothing to choose by where the largest logit is no finite number.
+    func logitsNotFinite(_ which: String) -> CabochonError {
+        CabochonError(
+            .unsupported,
+            "\(path): the logits \(which) are not finite: weights, or what is added on the way, are not or grow beyond")
+    }
+
     /// sqrt(hiddenSize) as it multiplies token embeddings.
     var embeddingFactor: Float {
         source.embeddingScale(options.embeddingScale, weightType: weights?.embedding.type ?? .f32)

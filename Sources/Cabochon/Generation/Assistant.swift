@@ -86,7 +86,8 @@ struct Assistant {
         while guesses.count < most {
             try session.logits(into: logits.elements)
             // The two models have these pieces in common; either may have rows beyond them.
-            let token = Sampler.largest(UnsafeMutableBufferPointer(rebasing: logits.elements[..<pieceCount]))
+            let own = UnsafeMutableBufferPointer(rebasing: logits.elements[..<pieceCount])
+            guard let token = Sampler.largest(own) else { break }
             guesses.append(token)
             try session.appendLater(token)
         }

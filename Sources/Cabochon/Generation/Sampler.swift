@@ -53,8 +53,8 @@ struct Sampler {
         }
     }
 
-    /// Chooses a token from adjusted logits.
-    mutating func choose(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32 {
+    /// Chooses a token from adjusted logits; nil where the largest is not a finite number.
+    mutating func choose(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32? {
         if options.temperature == 0 { return Self.largest(logits) }
         return sample(logits)
     }
@@ -64,8 +64,9 @@ struct Sampler {
         counts[token, default: 0] += 1
     }
 
-    /// The token of the largest logit, the lowest id on ties; 0 where all are NaN.
-    static func largest(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32 {
+    /// The token of the largest logit, the lowest id on ties, past those that are NaN; nil where that logit is not
+    /// finite.
+    static func largest(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32? {
         typealias Vector = SIMD16<Float>
         let whole = logits.count / Vector.scalarCount * Vector.scalarCount
         let source = UnsafeRawBufferPointer(logits)
@@ -76,14 +77,13 @@ struct Sampler {
         }
         var value = greatest.max()
         for index in whole..<logits.count where logits[index] > value { value = logits[index] }
-        guard value > -.infinity else { return 0 }
-        return Int32(logits.firstIndex(of: value) ?? 0)
+        guard value.isFinite else { return nil }
+        return logits.firstIndex(of: value).map { Int32($0) }
     }
 
-    private mutating func sample(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32 {
-        let largest = Self.largest(logits)
+    private mutating func sample(_ logits: UnsafeMutableBufferPointer<Float>) -> Int32? {
+        guard let largest = Self.largest(logits) else { return nil }
         let best = logits[Int(largest)]
-        guard best.isFinite else { return largest }
         // exp(-40) is below 1e-17 of the most probable token: all 262,144 of them together would not
         // move a draw of 53 bits.
         let floor = best - 40 * options.temperature
@@ -140,7 +140,7 @@ struct Sampler {
     static func logprobs(
         _ logits: UnsafeMutableBufferPointer<Float>, chosen: Int32, count: Int
     ) -> (chosen: TokenLogprob, alternatives: [TokenLogprob]) {
-        let best = logits[Int(largest(logits))]
+        let best = logits[Int(largest(logits) ?? chosen)]
         var sum = 0.0
         for logit in logits { sum += Double(exp(logit - best)) }
         let normalizer = Double(best) + log(sum)

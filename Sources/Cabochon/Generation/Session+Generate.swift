@@ -17,7 +17,7 @@ extension Session {
     ///   - onFeatures: called on this thread when watched features are known: for the prompt at once, for
     ///     a token of the answer when it has passed through the layers, so after `onToken` had it.
     /// - Throws: `.contextExceeded` with both numbers, `.cancelled`, `.invalidArgument`, `.outOfMemory`;
-    ///   the session is then as before the call.
+    ///   `.unsupported` where no logit is a finite number. The session is then as before the call.
     public func generate(
         after prompt: UnsafeBufferPointer<Int32>, options: GenerationOptions = GenerationOptions(),
         onToken: (GeneratedToken) -> Bool = { _ in true }, onFeatures: (WatchedFeatures) -> Void = { _ in }
@@ -130,11 +130,16 @@ private struct Answer {
         sampler.adjust(logits, after: session.sequence)
         // An embedding may have more rows than the tokenizer has pieces. Those have no text and are never drawn.
         let logits = UnsafeMutableBufferPointer(rebasing: logits[..<session.model.tokenizer.vocabulary.count])
-        let token = sampler.choose(logits)
+        guard let token = sampler.choose(logits) else { throw noToken(among: logits) }
         if !options.ignoresEndOfSequence, session.model.stopTokens.contains(token) {
             finishReason = .endOfSequence
             stopToken = token
             return flush(token, onToken: onToken)
+        }
+        guard session.length < session.contextLength else {
+            // Only where the prompt left no room at all: below, the token that fills the context is the last.
+            finishReason = .contextFull
+            return false
         }
         sampler.accept(token)
         try session.appendLater(token)
@@ -157,14 +162,14 @@ private struct Answer {
             finishReason = .contextFull
             goesOn = false
         }
-        if !goesOn, stop == nil { output += matcher.append(stream.finish()).released + matcher.finish() }
+        if !goesOn, stop == nil { output += releaseRest() }
         text += output
         let event = GeneratedToken(
             id: token, text: output, bytes: bytes, logprob: logprob?.chosen.logprob,
             alternatives: logprob?.alternatives ?? [])
         if !onToken(event), goesOn {
             finishReason = .stopped
-            text += matcher.append(stream.finish()).released + matcher.finish()
+            text += releaseRest()
             goesOn = false
         }
         return goesOn
@@ -196,12 +201,30 @@ private struct Answer {
 
     /// Releases what was held back when a stop token ends the answer. That token's own text is not part of it.
     private mutating func flush(_ token: Int32, onToken: (GeneratedToken) -> Bool) -> Bool {
-        let rest = matcher.append(stream.finish()).released + matcher.finish()
+        let rest = releaseRest()
         text += rest
         if !rest.isEmpty {
             _ = onToken(GeneratedToken(id: token, text: rest, bytes: [], logprob: nil, alternatives: []))
         }
         return false
+    }
+
+    /// What was held back, at the end of an answer. U+FFFD for a cut character may still complete a stop string.
+    private mutating func releaseRest() -> String {
+        let (released, stop) = matcher.append(stream.finish())
+        if let stop {
+            finishReason = .stopString
+            stopToken = nil
+            stopString = options.stopStrings[stop]
+        }
+        return released + matcher.finish()
+    }
+
+    private func noToken(among logits: UnsafeMutableBufferPointer<Float>) -> CabochonError {
+        guard logits.contains(where: { $0 != -.infinity }) else {
+            return CabochonError(.invalidArgument, "logit bias forbids all \(logits.count) tokens")
+        }
+        return session.model.logitsNotFinite("of the token after \(session.length) others")
     }
 
     func result(seed: UInt64) -> GenerationResult {

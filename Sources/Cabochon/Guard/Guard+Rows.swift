@@ -16,8 +16,8 @@ extension Guard {
     ///   - onResult: told each row's index and result as soon as it is known, in order; false stops,
     ///     and the result has only the rows up to there.
     /// - Returns: for each row a verdict per policy in their order, or why there are none.
-    /// - Throws: what concerns all rows: `.cancelled`, `.outOfMemory`, `.backend`, or
-    ///   `.invalidArgument` for policies without one, or with two of one name.
+    /// - Throws: what concerns all rows: `.cancelled`, `.outOfMemory`, `.backend`, `.unsupported` where
+    ///   logits are not finite, or `.invalidArgument` for policies without one, or with two of one name.
     public func classify(
         _ rows: some Collection<some GuardContent>, policies: [Policy]? = nil,
         cancellation: Cancellation = Cancellation(),

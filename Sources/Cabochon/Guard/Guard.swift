@@ -61,8 +61,8 @@ public final class Guard: Sendable {
     ///   - policies: nil for `options.policies`.
     ///   - cancellation: any thread may raise it; polled once per layer.
     /// - Returns: a verdict for each policy, in their order.
-    /// - Throws: `.contextExceeded` with both numbers, unless content may be shortened;
-    ///   `.invalidArgument`, `.cancelled`, `.outOfMemory`, `.backend`.
+    /// - Throws: `.contextExceeded` with both numbers, unless content may be shortened; `.unsupported`
+    ///   where the logits are not finite; `.invalidArgument`, `.cancelled`, `.outOfMemory`, `.backend`.
     public func classify(
         prompt: String, response: String? = nil, policies: [Policy]? = nil,
         cancellation: Cancellation = Cancellation()
@@ -97,7 +97,7 @@ public final class Guard: Sendable {
     /// The logits of "Yes" and "No" after these tokens, whatever they are.
     ///
     /// - Throws: `.invalidArgument` for no tokens or one outside the vocabulary, `.contextExceeded`,
-    ///   `.cancelled`, `.outOfMemory`.
+    ///   `.unsupported` where the logits are not finite, `.cancelled`, `.outOfMemory`.
     public func score(
         _ tokens: [Int32], cancellation: Cancellation = Cancellation()
     ) throws(CabochonError) -> YesNoLogits {
@@ -112,8 +112,12 @@ public final class Guard: Sendable {
         return try answers(after: [session], runner)[0]
     }
 
-    /// Reads Yes and No after each session.
+    /// Reads Yes and No after each session. A score that is no number would be below every threshold.
     func answers(after sessions: [Session], _ runner: BatchRunner) throws(CabochonError) -> [YesNoLogits] {
-        try runner.logits(of: answers, after: sessions).map { YesNoLogits(yes: $0[0], no: $0[1]) }
+        let logits = try runner.logits(of: answers, after: sessions).map { YesNoLogits(yes: $0[0], no: $0[1]) }
+        for pair in logits where !pair.yes.isFinite || !pair.no.isFinite {
+            throw model.logitsNotFinite("of \"Yes\" and \"No\", \(pair.yes) and \(pair.no),")
+        }
+        return logits
     }
 }

@@ -185,6 +185,37 @@ import Testing
         #expect(result.tokens.count == 5)
     }
 
+    @Test("A prompt that just fits the context has no answer but the end that the model would choose")
+    func promptFillsContext() throws {
+        let session = try model.makeSession(contextLength: prompt.count)
+        for prompt in [prompt, []] {
+            let result = try session.generate(after: prompt, options: options { _ in })
+            #expect(result.finishReason == .contextFull && result.tokens.isEmpty && result.text.isEmpty)
+            #expect(session.length == session.contextLength)
+        }
+        let turn = try #require(model.stopTokens.last)
+        let ended = try session.generate(
+            after: [], options: options { $0.ignoresEndOfSequence = false; $0.logitBias = [(turn, 1000)] })
+        #expect(ended.finishReason == .endOfSequence && ended.stopToken == turn)
+    }
+
+    @Test("The sign for a character that is cut at the end may complete a stop string", arguments: [false, true])
+    func stopAtCutCharacter(_ isStopped: Bool) throws {
+        let lead = try #require(model.tokenizer.vocabulary.id(of: "<0xE2>"))
+        var streamed = ""
+        let result = try model.makeSession().generate(
+            after: prompt,
+            options: options {
+                $0.maxTokens = 1; $0.logitBias = [(lead, 1000)]; $0.stopStrings = ["\u{FFFD}"]
+            }
+        ) {
+            streamed += $0.text
+            return !isStopped
+        }
+        #expect(result.tokens == [lead] && result.text.isEmpty && streamed.isEmpty)
+        #expect(result.finishReason == .stopString && result.stopString == "\u{FFFD}")
+    }
+
     @Test("Options out of range are refused by name")
     func badOptions() throws {
         try expectError(.invalidArgument, "temperature") { _ = try generate { $0.temperature = -1 } }
