@@ -113,7 +113,8 @@ int main(int argc, char **argv) {
     implementation all[MOST] = {0};
     start_threads(1);
     for (int number = 0; number < count; number++)
-        all[number].backend = open_backend(argv[number + 1], &all[number].self);
+        if (!(all[number].backend = open_backend(argv[number + 1], &all[number].self))->ops->attention)
+            return fprintf(stderr, "%s: no attention op\n", argv[number + 1]), 1;
     queries = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
     output = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);
     expected = aligned_alloc(64, sizeof(float) * ROWS * HEADS * HEAD_SIZE);

@@ -78,11 +78,18 @@ static void *host_allocate(size_t bytes) {
 }
 static void host_release(void *memory, size_t bytes) { munmap(memory, bytes); }
 
+/* The engine's formats are not here: a backend that asks for them declines. */
+static int32_t host_dequantize(uint32_t type, const void *source, float *destination, size_t count) {
+    (void)type, (void)source, (void)destination, (void)count;
+    return -1;
+}
+
 static cabochon_host host = {.struct_size = sizeof host,
                              .abi_major = CABOCHON_BACKEND_ABI_MAJOR,
                              .abi_minor = CABOCHON_BACKEND_ABI_MINOR,
                              .allocate = host_allocate,
-                             .release = host_release};
+                             .release = host_release,
+                             .dequantize = host_dequantize};
 static cabochon_run run = {.struct_size = sizeof run, .parallel_for = parallel_for, .scratch = scratch};
 
 /* Before the first op; once. */

@@ -127,6 +127,7 @@ int main(int argc, char **argv) {
     if (argc < 2) return fprintf(stderr, "usage: kernels LIBRARY [threads] [type ...]\n"), 2;
     void *self = NULL;
     const cabochon_backend_descriptor *backend = open_backend(argv[1], &self);
+    if (!backend->ops->linear) return fprintf(stderr, "%s: no linear op\n", backend->name), 1;
     start_threads(argc > 2 ? (uint32_t)atoi(argv[2]) : 2);
     printf("%s, %u threads\n", backend->name, thread_count);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

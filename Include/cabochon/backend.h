@@ -44,13 +44,13 @@ extern "C" {
 #define CABOCHON_BACKEND_SAME_BITS ((uint32_t)1)
 #define CABOCHON_BACKEND_SCREENS ((uint32_t)2) /* its sparse_encode makes use of the screen */
 /* linear keeps to a bound, so that a cheaper copy of a matrix can tell which of its products are small:
- * an output lies within columns * (2^-23 * |w| |x'| (lengths of vectors) + 2^-120) of w . x', where x' is x
- * itself, or
+ * an output lies within columns * (2^-23 * |w| |x'| + 2^-120 * (1 + |w| + |x'|)) of w . x' (|v| is a vector's
+ * length), where x' is x itself, or
  *     weights of F32, F16, BF16: x rounded to bfloat16, to nearest even;
  *     of Q8_0: in each aligned block of 32 columns the nearest multiples of M / 127, where M is the largest
  *     magnitude in the block; either one where x lies within 2^-15 of them from halfway.
- * Other types promise nothing. And prepare_weight takes Q8_0; weights of F32, F16 and BF16 give the same
- * bits prepared or not. */
+ * Other types promise nothing. And prepare_weight takes Q8_0, and linear a Q8_0 weight that is prepared and whose
+ * data is NULL; weights of F32, F16 and BF16 give the same bits prepared or not. */
 #define CABOCHON_BACKEND_BOUNDED_PRODUCTS ((uint32_t)4)
 
 /* CPU features (processor and operating system both allow them). */
@@ -123,7 +123,8 @@ typedef struct cabochon_host {
 /* A weight matrix as its file holds it: `rows` outputs by `columns` inputs. */
 typedef struct cabochon_weight {
     size_t struct_size;
-    const void *data; /* [rows, columns] of `type`, rows are row_bytes apart; alignment 1 is legal */
+    const void *data; /* [rows, columns] of `type`, rows are row_bytes apart; alignment 1 is legal. NULL where
+                       * CABOCHON_BACKEND_BOUNDED_PRODUCTS says so, and nowhere else */
     uint32_t type;    /* CABOCHON_TYPE_ */
     uint32_t reserved_;
     uint64_t rows, columns, row_bytes;
@@ -136,7 +137,7 @@ typedef struct cabochon_weight {
  * CABOCHON_TYPE_Q8_0 are head_size / 32 blocks of 34 bytes: a float16 scale, then 32 signed bytes. */
 typedef struct cabochon_segment {
     uint64_t first_row;      /* its rows of the batch are first_row ..< first_row + row_count */
-    uint64_t row_count;
+    uint64_t row_count;      /* at least 1 */
     uint64_t first_position; /* the position of its first row; the others follow one by one */
     void *keys, *values;
     uint64_t head_stride;    /* elements from one KV head to the next: capacity * head_size */
@@ -201,7 +202,7 @@ typedef struct cabochon_gated_linear_args {
  * a head with i + head_size/2: (a, b) -> (a cos - b sin, b cos + a sin). Values are stored as they
  * are. Rounding to float16 is to nearest even. A Q8_0 block's scale is its largest magnitude / 127
  * in float16, at most 65504; its bytes, -127 to 127, are the nearest to element / scale, or 0 where
- * the scale is 0. Where an element is not finite, the scale is NaN. */
+ * the scale is 0. Where an element is not finite, the scale is NaN and the bytes say nothing. */
 typedef struct cabochon_rotate_args {
     size_t struct_size;
     float *queries;      /* [tokens, heads, head_size], changed in place */

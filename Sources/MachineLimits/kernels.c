@@ -28,7 +28,7 @@ ARITHMETIC(bf16_avx512, "avx512f,avx512bf16", __m512, float, _mm512_dpbf16_ps(su
 ARITHMETIC(f32_avx512, "avx512f", __m512, float, _mm512_fmadd_ps(left, right, sums[i]))
 ARITHMETIC(f32_avx2, "avx2,fma", __m256, float, _mm256_fmadd_ps(left, right, sums[i]))
 ARITHMETIC(int8_avxvnni, "avx2,avxvnni", __m256i, int32_t, _mm256_dpbusd_avx_epi32(sums[i], left, right))
-/* Without VNNI a product of bytes takes three instructions. Adding the sum to an operand keeps the
+/* Without VNNI a product of bytes takes three instructions. Mixing the sum into an operand keeps the
  * first two of them in the loop. */
 ARITHMETIC(int8_avx2, "avx2", __m256i, int32_t,
            _mm256_add_epi32(sums[i], _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_xor_si256(left, sums[i]), right),

@@ -156,13 +156,17 @@ typedef struct check_batch {
     cabochon_segment segments[4];
     uint64_t segment_count, tokens, capacity[4];
     uint32_t kv_type, kv_heads, head_size;
-    uint64_t infinite_period; /* where not 0, values of each position that ends such a period are infinite, or NaN */
+    /* Where not 0, values, or else keys, of each position that ends such a period are infinite, or NaN. */
+    uint64_t infinite_period;
+    bool has_infinite_keys;
 } check_batch;
 
 #define CHECK_BATCH_COUNT 8
 /* One more: with 16 heads of 256 its caches hold more than two million elements, beyond which a backend may cut
  * a batch otherwise. */
 #define CHECK_LONG_BATCH CHECK_BATCH_COUNT
+/* Rows whose last position begins or ends a span of keys that attention takes together. */
+#define CHECK_SPAN_BATCH (CHECK_BATCH_COUNT + 1)
 /* One of these shapes, with caches full of CHECK_UNTOUCHED. */
 check_batch check_random_batch(uint32_t shape, uint32_t kv_type, uint32_t kv_heads, uint32_t head_size);
 void check_empty_caches(check_batch *batch);

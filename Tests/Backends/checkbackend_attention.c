@@ -49,7 +49,7 @@ static bool attend(attention_case *given, check_variation variation, uint64_t ga
     return true;
 }
 
-/* Whether a row sees a position whose values are infinite. */
+/* Whether a row sees a position whose values or keys are infinite. */
 static bool sees_infinite(const attention_case *given, uint64_t row) {
     const cabochon_segment *segment = &given->batch.segments[check_segment_of(&given->batch, row)];
     uint64_t position = segment->first_position + row - segment->first_row;
@@ -101,15 +101,16 @@ static void check_head(const attention_case *given, uint64_t row, uint64_t head,
     }
 }
 
-/* What a row does not see must not reach it, be it infinite: neither in a batch nor in any cut of it. */
+/* What a row does not see must not reach it, be it infinite, and what it sees must: in a batch and in any cut of it. */
 static void check_infinite(uint32_t shape, uint32_t kv_type, uint32_t heads, uint32_t kv_heads, uint32_t head_size,
-                           uint64_t window, uint64_t period) {
-    check_begin("attention batch %u, %s cache, %u/%u heads of %u, window %llu, infinite values each %llu",
-                (unsigned)shape, check_type_name(kv_type), (unsigned)heads, (unsigned)kv_heads, (unsigned)head_size,
-                (unsigned long long)window, (unsigned long long)period);
+                           uint64_t window, uint64_t period, bool has_infinite_keys) {
+    check_begin("attention batch %u, %s cache, %u/%u heads of %u, window %llu, infinite %s each %llu", (unsigned)shape,
+                check_type_name(kv_type), (unsigned)heads, (unsigned)kv_heads, (unsigned)head_size,
+                (unsigned long long)window, has_infinite_keys ? "keys" : "values", (unsigned long long)period);
     attention_case given = {.heads = heads, .window = window};
     given.batch = check_random_batch(shape, kv_type, kv_heads, head_size);
     given.batch.infinite_period = period;
+    given.batch.has_infinite_keys = has_infinite_keys;
     check_fill_caches(&given.batch, 1);
     given.queries = check_input(given.batch.tokens, heads * head_size, heads * head_size);
     if (attend(&given, (check_variation){1, 0}, 0)) {
@@ -204,14 +205,18 @@ void check_attention(void) {
     /* The last rows see nothing of the first 256 positions, which the first ones do. */
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_F16, 32, 16, 256, 300, 50, 1, 0);
     check_shape(CHECK_LONG_BATCH, CABOCHON_TYPE_Q8_0, 32, 16, 256, 577, 50, 8, 0);
-    for (uint32_t kv = 0; kv < 3; kv++) {
-        check_infinite(3, kv_types[kv], 8, 4, 64, 0, 90);
-        check_infinite(3, kv_types[kv], 4, 1, 96, 0, 70);
-        check_infinite(3, kv_types[kv], 3, 3, 128, 3, 16);
-        check_infinite(2, kv_types[kv], 6, 2, 32, 1, 4);
-        check_infinite(4, kv_types[kv], 8, 4, 64, 5, 11);
-        check_infinite(5, kv_types[kv], 1, 1, 64, 0, 303);
-        check_infinite(CHECK_LONG_BATCH, kv_types[kv], 32, 16, 256, 64, 101);
+    for (uint32_t kv = 0; kv < 6; kv++) {
+        const uint32_t type = kv_types[kv % 3];
+        const bool keys = kv >= 3;
+        check_infinite(3, type, 8, 4, 64, 0, 90, keys);
+        check_infinite(3, type, 4, 1, 96, 0, 70, keys);
+        check_infinite(3, type, 3, 3, 128, 3, 16, keys);
+        check_infinite(2, type, 6, 2, 32, 1, 4, keys);
+        check_infinite(4, type, 8, 4, 64, 5, 11, keys);
+        check_infinite(5, type, 1, 1, 64, 0, 303, keys);
+        check_infinite(CHECK_SPAN_BATCH, type, 1, 1, 64, 0, 257, keys);
+        check_infinite(CHECK_SPAN_BATCH, type, 1, 1, 32, 0, 512, keys);
+        check_infinite(CHECK_LONG_BATCH, type, 32, 16, 256, 64, 101, keys);
     }
     check_refusal(CABOCHON_TYPE_Q8_0, 48, true);
     check_refusal(CABOCHON_TYPE_Q4_0, 64, true);

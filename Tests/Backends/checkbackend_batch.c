@@ -11,7 +11,7 @@ typedef struct batch_shape {
     } segments[4];
 } batch_shape;
 
-static const batch_shape shapes[CHECK_BATCH_COUNT + 1] = {
+static const batch_shape shapes[CHECK_BATCH_COUNT + 2] = {
     {1, {{1, 0}}},
     {1, {{1, 37}}},
     {1, {{17, 0}}},
@@ -21,6 +21,7 @@ static const batch_shape shapes[CHECK_BATCH_COUNT + 1] = {
     {4, {{1, 3}, {1, 64}, {1, 255}, {5, 15}}},
     {2, {{1, 300}, {2, 600}}},
     {1, {{70, 540}}}, /* CHECK_LONG_BATCH */
+    {2, {{1, 256}, {2, 511}}}, /* CHECK_SPAN_BATCH */
 };
 
 static size_t bytes_of(const check_batch *batch, uint64_t elements) {
@@ -84,9 +85,10 @@ void check_fill_caches(const check_batch *batch, double key_scale) {
         for (uint64_t head = 0; head < batch->kv_heads; head++) {
             uint64_t start = head * segment->head_stride, end = start + filled;
             for (uint64_t at = start; at < end;) {
-                uint64_t stored = put_block(batch, segment->keys, at, key_scale);
-                put_block(batch, segment->values, at,
-                          check_is_infinite(batch, (at - start) / batch->head_size) ? INFINITY : 1);
+                bool is_infinite = check_is_infinite(batch, (at - start) / batch->head_size);
+                uint64_t stored = put_block(batch, segment->keys, at,
+                                            is_infinite && batch->has_infinite_keys ? INFINITY : key_scale);
+                put_block(batch, segment->values, at, is_infinite && !batch->has_infinite_keys ? INFINITY : 1);
                 at += stored;
             }
         }

@@ -1,6 +1,7 @@
 """Backends from outside: which files are taken, what is said of the others, and swapping in mid-answer."""
 
 import ctypes
+import os
 import pathlib
 import subprocess
 
@@ -12,6 +13,7 @@ import cabochon
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "Tests" / "Fixtures" / "gemma2-tiny"
 PLUGINS = REPOSITORY / "build" / "tests" / "plugins"
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
 IDS = [2, 1725, 1667, 1675, 542, 485, 1545]
 
 REFUSED = {
@@ -46,6 +48,8 @@ def test_a_plugin_that_breaks_a_rule_is_refused_with_its_path_and_the_reason(nam
         cabochon.Model(TINY, backend=path)
     assert failure.value.code == "backend"
     assert path in str(failure.value) and reason in str(failure.value)
+    with pytest.raises(cabochon.Error, match=reason):
+        cabochon.Model(TINY, backend=path)
 
 
 def test_a_file_that_is_no_library_is_refused(tmp_path):
@@ -62,6 +66,21 @@ def test_a_plugin_that_others_may_write_is_refused(tmp_path):
     path.write_bytes(pathlib.Path(plugin("null_ops")).read_bytes())
     path.chmod(0o666)
     with pytest.raises(cabochon.Error, match="writable by others"):
+        cabochon.Model(TINY, backend=str(path))
+
+
+@pytest.mark.parametrize("owner,mode", [(0, 0o777), pytest.param(12345, 0o755, marks=NEEDS_ROOT)])
+def test_a_plugin_whose_folder_others_may_change_is_refused(tmp_path, owner, mode):
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    path = folder / "libcabochon-null.so"
+    path.write_bytes(pathlib.Path(plugin("null_ops")).read_bytes())
+    path.chmod(0o755)
+    cabochon.Model(TINY, backend=str(path))
+    folder.chmod(mode)
+    if owner:
+        os.chown(folder, owner, -1)
+    with pytest.raises(cabochon.Error, match="folder is owned or writable by others"):
         cabochon.Model(TINY, backend=str(path))
 
 

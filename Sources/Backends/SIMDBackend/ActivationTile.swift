@@ -82,7 +82,7 @@ struct Activations {
     var epsilon: Float
     /// What `quantize` makes.
     var form = InputForms.blocks
-    /// Set where a norm comes first: one normalized row for each worker.
+    /// Set where a norm comes first: normalized rows, one for each worker, or all where products read floats.
     var rows: UnsafeMutablePointer<Float>
     var tiles: UnsafeMutableRawPointer
     var superTiles: UnsafeMutableRawPointer
@@ -111,10 +111,10 @@ struct Activations {
     /// Quantizes every row, several threads sharing the work where there is enough of it.
     static func quantize(_ run: UnsafePointer<cabochon_run>, _ activations: inout Activations, _ form: InputForms) {
         activations.form = form
-        let rowsPerIndex = max(1, 16384 / activations.columns)
+        let rowsPerIndex = max(1, 16384 / max(1, activations.columns))
         parallel(run, (activations.tokens + rowsPerIndex - 1) / rowsPerIndex, &activations) { context, index, worker in
             let activations = context.unsafelyUnwrapped.assumingMemoryBound(to: Activations.self)
-            let rowsPerIndex = max(1, 16384 / activations.pointee.columns)
+            let rowsPerIndex = max(1, 16384 / max(1, activations.pointee.columns))
             let first = index * rowsPerIndex
             for token in first..<min(first + rowsPerIndex, activations.pointee.tokens) {
                 activations.pointee.quantize(token, worker)

@@ -81,8 +81,8 @@ struct AttentionTile {
         )
     }
 
-    /// One span: leaves largest and weights, and sums where largest is not `lowest`, as it is where a query sees
-    /// nothing of the span.
+    /// One span: leaves largest and weights, and sums where there is any weight: a query that sees nothing of the
+    /// span has none.
     func attend<Format: CacheFormat>(
         _: Format.Type, span: Int, _ keys: UnsafeRawPointer, _ values: UnsafeRawPointer
     ) {

@@ -38,9 +38,10 @@ struct AttentionTotal {
         merge(next.sums, largest: next.largest.pointee, weight: next.weight.pointee)
     }
 
-    /// Adds the next span. One that the query sees nothing of changes nothing.
+    /// Adds the next span. One that the query sees nothing of has no weight, and changes nothing; a weight that is no
+    /// number spreads.
     private func merge(_ other: UnsafePointer<Float>, largest otherLargest: Float, weight otherWeight: Float) {
-        if otherLargest == lowest { return }
+        if otherWeight == 0 { return }
         let now = max(largest.pointee, otherLargest)
         let mine = exponential(broadcast(largest.pointee - now))
         let its = exponential(broadcast(otherLargest - now))

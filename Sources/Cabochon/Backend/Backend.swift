@@ -25,9 +25,9 @@ final class Backend: @unchecked Sendable {
     /// The plugin's own table, whose address tells plugins apart.
     private let table: UInt
 
-    /// What each plugin's `create` made, once for the process however many engines use it. Behind
+    /// What each plugin's `create` answered and made, once for the process however many engines use it. Behind
     /// CABOCHON_LOCK_BACKENDS, since a child of fork() that makes an engine needs it.
-    nonisolated(unsafe) private static var created: [UInt: UnsafeMutableRawPointer?] = [:]
+    nonisolated(unsafe) private static var created: [UInt: (status: Int32, instance: UnsafeMutableRawPointer?)] = [:]
     /// Lent to plugins for as long as the process lives, and so never given back.
     nonisolated(unsafe) private static let host: UnsafePointer<cabochon_host> = {
         let host = UnsafeMutablePointer<cabochon_host>.allocate(capacity: 1)
@@ -57,13 +57,15 @@ final class Backend: @unchecked Sendable {
     func create() throws(CabochonError) {
         cabochon_shim_lock(Int32(CABOCHON_LOCK_BACKENDS))
         defer { cabochon_shim_unlock(Int32(CABOCHON_LOCK_BACKENDS)) }
-        if let pointer = Self.created[table] { return ownInstance.store(pointer, ordering: .releasing) }
-        var pointer: UnsafeMutableRawPointer?
-        guard (ops.create?(Self.host, &pointer) ?? 0) == 0 else {
+        var made = Self.created[table] ?? (status: 0, instance: nil)
+        if Self.created[table] == nil {
+            if let create = ops.create { made.status = create(Self.host, &made.instance) }
+            Self.created[table] = made
+        }
+        guard made.status == 0 else {
             throw CabochonError(.backend, "\(path): backend \"\(name)\" could not be created on this machine")
         }
-        Self.created[table] = .some(pointer)
-        ownInstance.store(pointer, ordering: .releasing)
+        ownInstance.store(made.instance, ordering: .releasing)
     }
 
     /// The table may be of an older header (shorter) or a newer one (longer): what this host knows of it.

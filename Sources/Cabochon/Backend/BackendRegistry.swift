@@ -200,7 +200,7 @@ final class BackendRegistry: Sendable {
             descriptor: check(symbol.assumingMemoryBound(to: cabochon_backend_descriptor.self), path), path: path)
     }
 
-    /// A plugin is code: it must be a regular file of root's or ours that nobody else may write.
+    /// A plugin is code: it must be a regular file of root's or ours that is not for all to write, in such a folder.
     private static func checkedFile(path: String) throws(CabochonError) -> String {
         guard path.hasPrefix("/") else { throw CabochonError(.backend, "\(path): a backend needs an absolute path") }
         guard let resolved = realpath(path, nil) else {
@@ -211,14 +211,17 @@ final class BackendRegistry: Sendable {
         guard stat(resolved, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
             throw CabochonError(.backend, "\(path): not a regular file")
         }
-        guard information.st_uid == 0 || information.st_uid == geteuid(), information.st_mode & 0o002 == 0 else {
+        func isTrusted(_ owner: uid_t) -> Bool { owner == 0 || owner == geteuid() }
+        guard isTrusted(information.st_uid), information.st_mode & 0o002 == 0 else {
             throw CabochonError(.backend, "\(path): owned or writable by others, so it is not loaded")
         }
         // Nor may others be able to put another file in its place.
         let folder = String(cString: resolved).split(separator: "/").dropLast().map { "/\($0)" }.joined()
-        guard stat("\(folder)/", &information) == 0,
+        guard stat("\(folder)/", &information) == 0, isTrusted(information.st_uid),
             information.st_mode & 0o002 == 0 || information.st_mode & S_ISVTX != 0
-        else { throw CabochonError(.backend, "\(path): its folder is writable by others, so it is not loaded") }
+        else {
+            throw CabochonError(.backend, "\(path): its folder is owned or writable by others, so it is not loaded")
+        }
         return String(cString: resolved)
     }
 
@@ -252,9 +255,10 @@ final class BackendRegistry: Sendable {
 /// The names of CABOCHON_CPU_ bits.
 func cpuFeatureNames(_ features: UInt64) -> [String] {
     let names: [(UInt64, String)] = [
-        (1 << 0, "AVX2"), (1 << 1, "FMA"), (1 << 2, "F16C"), (1 << 3, "AVX-512"), (1 << 4, "AVX-512 VNNI"),
-        (1 << 5, "AVX-512 BF16"), (1 << 6, "AVX-512 VBMI"), (1 << 7, "AVX-VNNI"), (1 << 32, "NEON"),
-        (1 << 33, "DotProd"),
+        (CABOCHON_CPU_AVX2, "AVX2"), (CABOCHON_CPU_FMA, "FMA"), (CABOCHON_CPU_F16C, "F16C"),
+        (CABOCHON_CPU_AVX512, "AVX-512"), (CABOCHON_CPU_AVX512_VNNI, "AVX-512 VNNI"),
+        (CABOCHON_CPU_AVX512_BF16, "AVX-512 BF16"), (CABOCHON_CPU_AVX512_VBMI, "AVX-512 VBMI"),
+        (CABOCHON_CPU_AVX_VNNI, "AVX-VNNI"), (CABOCHON_CPU_NEON, "NEON"), (CABOCHON_CPU_DOTPROD, "DotProd"),
     ]
     let known = names.reduce(0) { $0 | $1.0 }
     let unknown = features & ~known

@@ -38,7 +38,7 @@ final class Execution {
     }
 
     private func scratch(byteCount: Int) -> UnsafeMutableRawPointer? {
-        if byteCount > scratchSize {
+        if scratch == nil || byteCount > scratchSize {
             cabochon_shim_free(scratch)
             scratchSize = 0
             scratch = cabochon_shim_allocate(byteCount)

@@ -6,7 +6,7 @@
 // comes within microseconds) and then sleep on a futex, so an idle session costs no processor.
 // Sessions on several threads share the pool: one of them has the workers, the others run their
 // job alone on the calling thread, which cannot deadlock and is no slower than waiting. Each takes a
-// worker's place for as long as it is inside a forward pass, so that no more threads compute than
+// worker's place for as long as it is inside a forward pass or a dictionary, so that no more threads compute than
 // there are processors: two sessions on two processors have one each.
 
 import CCabochonBackend
@@ -37,7 +37,8 @@ final class ThreadPool: Sendable {
     /// others' work is done by those there are, cut as it would have been.
     var computingThreadCount: Int { max(1, min(threadCount, Int(processors.count))) }
 
-    /// The calling thread goes into a forward pass, until `leave`: another caller's jobs then have a worker less.
+    /// The calling thread goes into a forward pass, or the like, until `leave`: another caller's jobs then have a
+    /// worker less. Not twice: its own would have one less, too.
     func enter() { shared.callers.add(1, ordering: .relaxed) }
 
     func leave() { shared.callers.subtract(1, ordering: .relaxed) }
@@ -66,7 +67,7 @@ private let spinLimit = 2000
 /// `generation` is raised and read only by workers that have seen it raised.
 private final class Shared: @unchecked Sendable {
     let busy = Atomic<Bool>(false)
-    /// Threads inside a forward pass.
+    /// Threads between `enter` and `leave`.
     let callers = Atomic<UInt32>(0)
     private let quits = Atomic<Bool>(false)
     /// 0 until all have been started: a caller that comes meanwhile computes alone.

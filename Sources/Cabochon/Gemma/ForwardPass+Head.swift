@@ -106,6 +106,8 @@ extension ForwardPass {
     func head(
         of tokens: [Int32], residual: UnsafePointer<Float>, rows: Int, into output: UnsafeMutablePointer<Float>
     ) throws(CabochonError) {
+        kernels.execution.pool.enter()
+        defer { kernels.execution.pool.leave() }
         var args = headArguments(residual: residual, rows: rows)
         try multiply(tokens, &args, into: output)
         try softcap(output, count: rows * tokens.count)

@@ -31,6 +31,8 @@ extension SparseAutoencoder {
                 )
             }
         }
+        engine.pool.enter()
+        defer { engine.pool.leave() }
         try decode(features, input: input?.baseAddress, into: base, stride: outputSize, on: engine.pool) { _ in true }
     }
 

@@ -75,6 +75,8 @@ extension SparseAutoencoder {
         if let base = input.baseAddress, !input.isEmpty {
             let rows = input.count / inputSize
             let scratch = try EncodeScratch()
+            engine.pool.enter()
+            defer { engine.pool.leave() }
             for first in stride(from: 0, to: rows, by: ForwardPass.chunkSize) {
                 try encode(
                     InputRows(

@@ -1,10 +1,11 @@
-/* create_fails.c - create says no: must be refused, and none of its ops called. */
+/* create_fails.c - create says no, once: must be refused for good, asked no second time, and none of its ops called. */
 #include "bad_plugin.h"
 
 static int32_t create(const cabochon_host *host, void **out_self) {
     (void)host;
     (void)out_self;
-    return -1;
+    static int calls;
+    return calls++ == 0 ? -1 : 0;
 }
 
 static const cabochon_backend_ops ops = {
