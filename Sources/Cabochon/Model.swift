@@ -90,7 +90,8 @@ public final class Model: Sendable {
         _ weights: GemmaWeights, to backend: Backend, engine: Engine, path: String
     ) throws(CabochonError) -> WeightBinding {
         try WeightBinding(
-            groups: weights.layers.map(\.matrices) + [weights.head], backend: backend, scalar: engine.registry.scalar,
+            groups: weights.layers.map(\.matrices) + [weights.headPieces], backend: backend,
+            scalar: engine.registry.scalar,
             headScreen: HeadScreenMaker(headShare: weights.headShare) { engine.write(.info, "\(path): \($0)") })
     }
 

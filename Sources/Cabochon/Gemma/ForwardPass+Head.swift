@@ -37,7 +37,7 @@ extension ForwardPass {
         largest count: Int, residual: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>
     ) throws(CabochonError) {
         let maker = kernels.binding.headScreen
-        guard let screen = maker.screen(of: weights.embedding, kernels) else {
+        guard let screen = maker.screen(of: weights.head, kernels) else {
             return try head(residual: residual, rows: 1, into: output)
         }
         let isServed = try find(count, residual, by: screen, into: output)
@@ -97,7 +97,7 @@ extension ForwardPass {
         return Double(numbers[count - 1]) > cap * tanh(Double(selection.rest) / cap) + cap * 0x1p-20
     }
 
-    /// Logits of some tokens only, from the embedding's rows as the file holds them: where a backend
+    /// Logits of some tokens only, from the head's rows as the file holds them: where a backend
     /// computes from packed weights only, the scalar one takes the product.
     ///
     /// - Parameters:
@@ -118,7 +118,7 @@ extension ForwardPass {
         _ ids: [Int32], _ args: inout cabochon_linear_args, into output: UnsafeMutablePointer<Float>
     ) throws(CabochonError) {
         try ids.withUnsafeBufferPointer { (buffer) throws(CabochonError) in
-            let gathered = try EmbeddingRows(buffer, of: weights.embedding, pool: kernels.execution.pool)
+            let gathered = try EmbeddingRows(buffer, of: weights.head, pool: kernels.execution.pool)
             try gathered.withRecord { (record) throws(CabochonError) in
                 try kernels.linear(&args, [(record, output, ids.count)])
             }

@@ -5,7 +5,7 @@
 //     x = embedding[token] * sqrt(hiddenSize)
 //     x = x + postAttentionNorm(attention(attentionNorm(x)))      for each layer
 //     x = x + postFeedForwardNorm(mlp(feedForwardNorm(x)))
-//     logits = softcap(embedding · outputNorm(x))
+//     logits = softcap(head · outputNorm(x))
 //
 // Each line is one or two ops of the backend. Where a visitor stands between two steps that an op
 // would fuse, the steps are taken one by one, with the same bits.

@@ -32,7 +32,7 @@ extension GemmaConfiguration {
         contextLength = try file.unsigned("\(architecture).context_length") ?? contextLength
         normEpsilon = try file.float("\(architecture).attention.layer_norm_rms_epsilon") ?? normEpsilon
         slidingWindow = try file.unsigned("\(architecture).attention.sliding_window") ?? slidingWindow
-        // Models of Gemma 3's architecture that others trained may cap logits too.
+        // Models of Gemma 3's architecture that others trained may cap logits.
         attentionSoftcap = try file.float("\(architecture).attn_logit_softcapping") ?? attentionSoftcap
         finalSoftcap = try file.float("\(architecture).final_logit_softcapping") ?? finalSoftcap
         fullRotary.base = try file.float("\(architecture).rope.freq_base") ?? fullRotary.base
@@ -65,6 +65,7 @@ extension GemmaConfiguration {
         }
         setDefaultQueryScale()
         try validate(source: source)
+        limitSoftcap()
     }
 
     /// Before arrays of one element per layer are made.

@@ -18,8 +18,10 @@ extension GemmaConfiguration {
                 "\(source): model_type \"\(model)\" is not one Cabochon runs (gemma2, gemma3, gemma3_text)")
         }
         let fields = Fields(object: text, source: source)
-        try fields.refuseOtherMathematics()
-        try Fields(object: document, source: source).refuseOtherMathematics()
+        for part in [fields, Fields(object: document, source: source)] {
+            try part.refuseOtherMathematics()
+            if try part.flag("tie_word_embeddings") == false { hasOwnHead = true }
+        }
         hiddenSize = try fields.integer("hidden_size") ?? 2304
         layerCount = try fields.integer("num_hidden_layers") ?? 26
         feedForwardSize = try fields.integer("intermediate_size") ?? 9216
@@ -42,33 +44,35 @@ extension GemmaConfiguration {
         try Self.boundLayers(layerCount, source)
         try setPattern(fields)
         try validate(source: source)
+        limitSoftcap()
     }
 
+    /// As transformers takes them where both layouts are there: a base that parameters lack is the older key's,
+    /// and rope_scaling comes last. It is Gemma 2's alone then, and added to what Gemma 3's full layers have.
     private mutating func setRotary(_ fields: Fields) throws(CabochonError) {
-        if let parameters = fields.object["rope_parameters"], parameters.object != nil {
-            let full = Fields(object: parameters["full_attention"] ?? parameters, source: fields.source)
-            fullRotary = try full.rotary(default: fullRotary)
-            if let sliding = parameters["sliding_attention"] {
-                slidingRotary = try Fields(object: sliding, source: fields.source).rotary(default: slidingRotary)
-            } else if family == .gemma2 {
-                slidingRotary = fullRotary
-            }
-            return
+        func part(_ value: JSONValue?) -> Fields? {
+            value.flatMap { $0.object == nil ? nil : Fields(object: $0, source: fields.source) }
         }
         fullRotary.base = try fields.number("rope_theta") ?? fullRotary.base
-        slidingRotary.base =
-            try fields.number("rope_local_base_freq") ?? (family == .gemma2 ? fullRotary.base : slidingRotary.base)
-        if let scaling = fields.object["rope_scaling"], scaling.object != nil {
-            fullRotary.factor = try Fields(object: scaling, source: fields.source).rotary(default: fullRotary).factor
-            // Gemma 3 scales its full layers only.
-            if family == .gemma2 { slidingRotary.factor = fullRotary.factor }
+        slidingRotary.base = try fields.number("rope_local_base_freq") ?? slidingRotary.base
+        let scaling = part(fields.object["rope_scaling"])
+        let parameters = family == .gemma2 && scaling != nil ? nil : part(fields.object["rope_parameters"])
+        if let parameters {
+            fullRotary = try (part(parameters.object["full_attention"]) ?? parameters).rotary(default: fullRotary)
+        }
+        if let scaling { fullRotary = try scaling.rotary(default: fullRotary) }
+        if let sliding = part(parameters?.object["sliding_attention"]) {
+            slidingRotary = try sliding.rotary(default: family == .gemma2 ? fullRotary : slidingRotary)
+        } else if family == .gemma2 {
+            slidingRotary = fullRotary
         }
     }
 
     private mutating func setPattern(_ fields: Fields) throws(CabochonError) {
         guard let value = fields.object["layer_types"], !value.isNull else {
-            try setPattern(fields.integer("sliding_window_pattern"), source: fields.source)
-            return
+            // Gemma 2 has no such key: its layers take turns.
+            let period = family == .gemma3 ? try fields.integer("sliding_window_pattern") : nil
+            return try setPattern(period, source: fields.source)
         }
         guard let types = value.array else {
             throw CabochonError(.invalidFile, "\(fields.source): layer_types is not an array")
@@ -111,13 +115,20 @@ extension GemmaConfiguration {
             return Float(number)
         }
 
+        /// A bool, or a number that stands for one.
+        func flag(_ key: String) throws(CabochonError) -> Bool? {
+            guard let value = object[key], !value.isNull else { return nil }
+            guard let flag = value.bool ?? value.double.map({ $0 != 0 }) else {
+                throw CabochonError(.invalidFile, "\(source): \(key) is neither true nor false")
+            }
+            return flag
+        }
+
         /// Settings of the same model types under which the forward pass would be another:
         /// EmbeddingGemma, for one, attends in both directions.
         func refuseOtherMathematics() throws(CabochonError) {
-            for (key, other) in [
-                ("attention_bias", true), ("use_bidirectional_attention", true), ("tie_word_embeddings", false),
-            ] where object[key]?.bool == other {
-                throw CabochonError(.unsupported, "\(source): \(key) is \(other), and Cabochon runs no such model")
+            for key in ["attention_bias", "use_bidirectional_attention"] where try flag(key) == true {
+                throw CabochonError(.unsupported, "\(source): \(key) is true, and Cabochon runs no such model")
             }
             if let activation = object["hidden_activation"]?.string, activation != "gelu_pytorch_tanh" {
                 throw CabochonError(

@@ -39,6 +39,8 @@ public struct GemmaConfiguration: Sendable {
     public var attentionSoftcap: Float = 0
     /// The bound on logits; 0: none (Gemma 3).
     public var finalSoftcap: Float = 0
+    /// Whether the output head is a matrix of its own and not the embedding.
+    public var hasOwnHead = false
     public var fullRotary = RotaryEmbedding(base: 10_000)
     public var slidingRotary = RotaryEmbedding(base: 10_000)
 
@@ -114,5 +116,10 @@ public struct GemmaConfiguration: Sendable {
         where !(value.isFinite && value >= 0) {
             throw CabochonError(.invalidFile, "\(source): \(name) is \(value), not zero or a positive number")
         }
+    }
+
+    /// Files of Gemma 3 may name a bound on attention scores, too; neither transformers nor llama.cpp applies it.
+    mutating func limitSoftcap() {
+        if family == .gemma3 { attentionSoftcap = 0 }
     }
 }

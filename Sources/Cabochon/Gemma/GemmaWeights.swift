@@ -25,29 +25,37 @@ struct GemmaLayer: Sendable {
 }
 
 struct GemmaWeights: Sendable {
-    /// Token embedding, and the output head: Gemma ties the two. [vocabularySize, hiddenSize]
-    let embedding: StoredTensor
+    let embedding: StoredTensor  // [vocabularySize, hiddenSize]
+    /// The embedding as well, since Gemma ties the two, but where a file has one of its own. [vocabularySize, hiddenSize]
+    let head: StoredTensor
     let outputNorm: Buffer<Float>  // [hiddenSize]
     let layers: [GemmaLayer]
 
-    /// The output head in as many pieces as one linear op takes. It is the largest matrix by far: packed
+    /// The head in as many pieces as one linear op takes. It is the largest matrix by far: packed
     /// piece by piece, it never stands whole beside the file's pages.
-    var head: [StoredTensor] {
-        let rowsPerPiece = max(4096, (embedding.rows / 4 + 64) / 64 * 64)
-        return stride(from: 0, to: embedding.rows, by: rowsPerPiece).map {
-            StoredTensor(embedding, rows: $0..<min($0 + rowsPerPiece, embedding.rows))
+    var headPieces: [StoredTensor] {
+        let rowsPerPiece = max(4096, (head.rows / 4 + 64) / 64 * 64)
+        return stride(from: 0, to: head.rows, by: rowsPerPiece).map {
+            StoredTensor(head, rows: $0..<min($0 + rowsPerPiece, head.rows))
         }
+    }
+
+    /// All matrices, the head only where it is not the embedding.
+    var matrices: [StoredTensor] {
+        (head.name == embedding.name ? [embedding] : [embedding, head]) + layers.flatMap(\.matrices)
     }
 
     /// How much of what a token reads is the head, in the file's bytes.
     var headShare: Double {
-        let head = Double(embedding.bytes.count)
+        let head = Double(head.bytes.count)
         return head / layers.reduce(head) { $0 + $1.matrices.reduce(0) { $0 + Double($1.bytes.count) } }
     }
 
     /// How a container names tensors and stores norm gains.
     struct Naming: Sendable {
         let embedding: String
+        /// Of a head of its own; files of Gemma's own have none.
+        let heads: [String]
         let outputNorm: String
         /// What comes before a layer's own names, the layer's number left out.
         let layerPrefix: @Sendable (Int) -> String
@@ -55,19 +63,23 @@ struct GemmaWeights: Sendable {
         let attentionNorm, postAttentionNorm, feedForwardNorm, postFeedForwardNorm, queryNorm, keyNorm: String
         /// safetensors hold w where the forward pass needs 1 + w; GGUF files hold 1 + w.
         let addsOneToNorms: Bool
+        /// Whether all tensors of a file belong to the model. Those of folders may be of parts that see images.
+        let hasNoOthers: Bool
 
         static let gguf = Naming(
-            embedding: "token_embd.weight", outputNorm: "output_norm.weight", layerPrefix: { "blk.\($0)." },
+            embedding: "token_embd.weight", heads: ["output.weight"], outputNorm: "output_norm.weight",
+            layerPrefix: { "blk.\($0)." },
             query: "attn_q.weight", key: "attn_k.weight", value: "attn_v.weight", attentionOutput: "attn_output.weight",
             gate: "ffn_gate.weight", up: "ffn_up.weight", down: "ffn_down.weight", attentionNorm: "attn_norm.weight",
             postAttentionNorm: "post_attention_norm.weight", feedForwardNorm: "ffn_norm.weight",
             postFeedForwardNorm: "post_ffw_norm.weight", queryNorm: "attn_q_norm.weight", keyNorm: "attn_k_norm.weight",
-            addsOneToNorms: false)
+            addsOneToNorms: false, hasNoOthers: true)
 
         /// - Parameter prefix: "model." of a text model, "language_model.model." of Gemma 3's larger ones.
         static func huggingFace(prefix: String) -> Naming {
             Naming(
-                embedding: "\(prefix)embed_tokens.weight", outputNorm: "\(prefix)norm.weight",
+                embedding: "\(prefix)embed_tokens.weight",
+                heads: ["lm_head.weight", "language_model.lm_head.weight"], outputNorm: "\(prefix)norm.weight",
                 layerPrefix: { "\(prefix)layers.\($0)." },
                 query: "self_attn.q_proj.weight", key: "self_attn.k_proj.weight", value: "self_attn.v_proj.weight",
                 attentionOutput: "self_attn.o_proj.weight", gate: "mlp.gate_proj.weight", up: "mlp.up_proj.weight",
@@ -76,16 +88,24 @@ struct GemmaWeights: Sendable {
                 postAttentionNorm: "post_attention_layernorm.weight",
                 feedForwardNorm: "pre_feedforward_layernorm.weight",
                 postFeedForwardNorm: "post_feedforward_layernorm.weight", queryNorm: "self_attn.q_norm.weight",
-                keyNorm: "self_attn.k_norm.weight", addsOneToNorms: true)
+                keyNorm: "self_attn.k_norm.weight", addsOneToNorms: true, hasNoOthers: false)
         }
     }
 
     /// Finds and checks every tensor the configuration calls for.
+    ///
+    /// - Throws: `.invalidFile` for one that is missing or has another shape; `.unsupported` for one that is more than
+    ///   that where a file's tensors are all the model's: a bias that nothing adds would be another model's.
     init(
         tensors: [String: StoredTensor], naming: Naming, configuration c: GemmaConfiguration, source: String
     ) throws(CabochonError) {
-        let finder = Finder(tensors: tensors, addsOne: naming.addsOneToNorms, source: source)
+        var finder = Finder(tensors: tensors, addsOne: naming.addsOneToNorms, source: source)
         embedding = try finder.matrix(naming.embedding, rows: c.vocabularySize, columns: c.hiddenSize)
+        if let name = naming.heads.first(where: { tensors[$0] != nil }) ?? (c.hasOwnHead ? naming.heads.first : nil) {
+            head = try finder.matrix(name, rows: c.vocabularySize, columns: c.hiddenSize)
+        } else {
+            head = embedding
+        }
         outputNorm = try finder.gain(naming.outputNorm, width: c.hiddenSize)
         var layers: [GemmaLayer] = []
         for index in 0..<c.layerCount {
@@ -108,17 +128,32 @@ struct GemmaWeights: Sendable {
                     keyNorm: c.hasQueryKeyNorm ? try finder.gain(prefix + naming.keyNorm, width: c.headSize) : nil))
         }
         self.layers = layers
+        if naming.hasNoOthers { try finder.refuseRest(of: c) }
     }
 
     private struct Finder {
-        let tensors: [String: StoredTensor]
+        /// Those that have not been asked for.
+        var tensors: [String: StoredTensor]
         let addsOne: Bool
         let source: String
 
-        func matrix(_ name: String, rows: Int, columns: Int) throws(CabochonError) -> StoredTensor {
-            guard let tensor = tensors[name] else {
+        private mutating func take(_ name: String) throws(CabochonError) -> StoredTensor {
+            guard let tensor = tensors.removeValue(forKey: name) else {
                 throw CabochonError(.invalidFile, "\(source): tensor \(name) is missing")
             }
+            return tensor
+        }
+
+        func refuseRest(of configuration: GemmaConfiguration) throws(CabochonError) {
+            guard let name = tensors.keys.min() else { return }
+            throw CabochonError(
+                .unsupported,
+                "\(source): tensor \(name) is none of a \(configuration.architecture) of \(configuration.layerCount) layers"
+            )
+        }
+
+        mutating func matrix(_ name: String, rows: Int, columns: Int) throws(CabochonError) -> StoredTensor {
+            let tensor = try take(name)
             guard tensor.shape == [rows, columns] else {
                 throw CabochonError(
                     .invalidFile, "\(source): tensor \(name) has the shape \(tensor.shape), not [\(rows), \(columns)]")
@@ -126,10 +161,8 @@ struct GemmaWeights: Sendable {
             return tensor
         }
 
-        func gain(_ name: String, width: Int) throws(CabochonError) -> Buffer<Float> {
-            guard let tensor = tensors[name] else {
-                throw CabochonError(.invalidFile, "\(source): tensor \(name) is missing")
-            }
+        mutating func gain(_ name: String, width: Int) throws(CabochonError) -> Buffer<Float> {
+            let tensor = try take(name)
             guard tensor.shape == [width], let data = tensor.bytes.baseAddress else {
                 throw CabochonError(
                     .invalidFile, "\(source): tensor \(name) has the shape \(tensor.shape), not [\(width)]")

@@ -119,7 +119,7 @@ extension Model {
         }
         guard let weights else { return sum.value }
         if let gains = weights.layers.first?.attentionNorm { sum.add(UnsafeRawBufferPointer(gains.elements)) }
-        for matrix in [weights.embedding] + weights.layers.flatMap(\.matrices) {
+        for matrix in weights.matrices {
             withUnsafeBytes(of: matrix.type.rawValue) { sum.add($0) }
             let row = try Buffer<UInt8>(count: matrix.bytesPerRow, for: "a row of \(matrix.name)")
             for index in [0, matrix.rows - 1] {

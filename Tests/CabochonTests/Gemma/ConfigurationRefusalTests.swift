@@ -78,7 +78,10 @@ struct ConfigurationRefusalTests {
         },
         Case(.unsupported, "use_bidirectional_attention") { $0["use_bidirectional_attention"] = true },
         Case(.unsupported, "attention_bias") { $0["attention_bias"] = true },
-        Case(.unsupported, "tie_word_embeddings is false") { $0["tie_word_embeddings"] = false },
+        Case(.unsupported, "attention_bias is true") { $0["attention_bias"] = 1 },
+        Case(.invalidFile, "attention_bias is neither true nor false") { $0["attention_bias"] = "true" },
+        Case(.invalidFile, "tensor lm_head.weight is missing") { $0["tie_word_embeddings"] = false },
+        Case(.invalidFile, "tensor lm_head.weight is missing") { $0["tie_word_embeddings"] = 0 },
         Case(.unsupported, "hidden_activation \"gelu\"") { $0["hidden_activation"] = "gelu" },
         Case(.invalidFile, "model.embed_tokens.weight has the shape [600, 48], not [601, 48]") {
             $0["vocab_size"] = 601
@@ -207,6 +210,15 @@ struct ConfigurationRefusalTests {
                 }
             }
         ),
+        (
+            .unsupported, "tensor blk.2.attn_q.bias is none of a gemma3 of 7 layers",
+            {
+                $0.tensors.append(
+                    GGUFCopy.Tensor(
+                        name: "blk.2.attn_q.bias", shape: [64], type: 0, content: [UInt8](repeating: 0, count: 256)))
+            }
+        ),
+        (.unsupported, "tensor blk.6.attn_k.weight is none of", { $0.set("gemma3.block_count", UInt32(6)) }),
         (.invalidFile, "output_norm.weight is missing", { $0.tensors.removeAll { $0.name == "output_norm.weight" } }),
         (
             .invalidFile, "blk.4.attn_k_norm.weight has the shape [8], not [16]",

@@ -108,6 +108,75 @@ struct VariantParityTests {
         }
     }
 
+    @Test("a GGUF with a head of its own multiplies by that")
+    func ownHead() throws {
+        let expected = try ExpectedArrays("variants/gemma3-text")
+        var copy = try GGUFCopy("variants/gemma3-text/defaults.gguf")
+        let width = try Self.model(copy).configuration.vocabularySize
+        let tied = try ParityTests.logits(Self.model(copy), expected.ids)
+        var head = try #require(copy.tensors.first { $0.name == "token_embd.weight" })
+        head.name = "output.weight"
+        let rowBytes = head.content.count / width
+        head.content = (0..<width).reversed().flatMap { head.content[$0 * rowBytes..<($0 + 1) * rowBytes] }
+        copy.tensors.append(head)
+        let own = try ParityTests.logits(Self.model(copy), expected.ids)
+        for start in stride(from: 0, to: own.count, by: width) {
+            #expect(Array(own[start..<start + width]) == tied[start..<start + width].reversed())
+        }
+    }
+
+    @Test("where a config.json has rotary parameters in both layouts, they are taken as transformers does")
+    func bothRotaryLayouts() throws {
+        let expected = try ExpectedArrays("variants/gemma3-text")
+        let scaling: [String: Any] = ["rope_type": "linear", "factor": 8.0]
+        func logits(_ change: (inout [String: Any]) -> Void) throws -> [Float] {
+            let folder = try ModelFolder("variants/gemma3-text")
+            try folder.changeConfig(change)
+            return try self.logits(Self.model(folder.path), expected)
+        }
+        func parameters(_ full: [String: Any], _ sliding: [String: Any]) -> [String: Any] {
+            ["full_attention": full, "sliding_attention": sliding]
+        }
+        let scaled = try logits {
+            $0["rope_parameters"] = parameters(
+                ["rope_theta": 5000.0, "rope_type": "linear", "factor": 8.0], ["rope_theta": 77.0])
+        }
+        // Bases of the older layout, where the newer one has none.
+        let older = try logits {
+            $0["rope_parameters"] = parameters(scaling, ["rope_type": "default"])
+            $0["rope_theta"] = 5000.0
+            $0["rope_local_base_freq"] = 77.0
+        }
+        #expect(older == scaled)
+        // Scaling of the older layout, beside the newer one or with a base of its own.
+        let beside = try logits {
+            $0["rope_parameters"] = parameters(["rope_theta": 5000.0], ["rope_theta": 77.0])
+            $0["rope_scaling"] = scaling
+        }
+        #expect(beside == scaled)
+        let inside = try logits {
+            $0["rope_parameters"] = nil
+            $0["rope_local_base_freq"] = 77.0
+            $0["rope_scaling"] = scaling.merging(["rope_theta": 5000.0]) { $1 }
+        }
+        #expect(inside == scaled)
+    }
+
+    @Test("what only the other family's configuration has is passed over, as transformers does")
+    func keysOfTheOtherFamily() throws {
+        for (fixture, key, value) in [
+            ("variants/gemma3-text", "attn_logit_softcapping", 2.0),
+            ("variants/gemma2-scaled", "sliding_window_pattern", 3.0),
+        ] {
+            let expected = try ExpectedArrays(fixture)
+            let folder = try ModelFolder(fixture)
+            try folder.changeConfig { $0["layer_types"] = nil }
+            let reference = try logits(Self.model(folder.path), expected)
+            try folder.changeConfig { $0[key] = Int(value) }
+            #expect(try logits(Self.model(folder.path), expected) == reference, "\(key)")
+        }
+    }
+
     @Test("a Gemma 3 prompt in chunks of any size gives the same bits")
     func chunks() throws {
         let expected = try ExpectedArrays("variants/gemma3-text")
