@@ -39,13 +39,23 @@ struct ModelSource: Sendable {
             configuration = GemmaConfiguration(family: .gemma2)
         } else if isFolder {
             let config = try JSON.parse(try MappedFile(path: configPath))
-            container = .folder(path: path, config: config)
+            container = .folder(path: try Self.absolutePath(path), config: config)
             configuration = try GemmaConfiguration(config: config, source: configPath)
         } else {
             let file = try GGUFFile(path: path, copies: copiesFiles)
             container = .gguf(file)
             configuration = try GemmaConfiguration(gguf: file)
         }
+    }
+
+    /// Weights may be described after the process has changed its working directory.
+    private static func absolutePath(_ path: String) throws(CabochonError) -> String {
+        if path.hasPrefix("/") { return path }
+        guard let resolved = realpath(path, nil) else {
+            throw CabochonError(.io, "\(path): \(String(cString: strerror(errno)))")
+        }
+        defer { free(resolved) }
+        return String(cString: resolved)
     }
 
     /// By name as well: what is wrong with a .gguf that lost its beginning is not what is wrong with it as a tokenizer.
@@ -78,31 +88,52 @@ struct ModelSource: Sendable {
         return Tokenizer(vocabulary: vocabulary)
     }
 
-    /// From tokenizer.model, SentencePiece's own file, or else from tokenizer.json.
+    /// From tokenizer.model, SentencePiece's own file, or else from tokenizer.json: where there is no other, and
+    /// where tokens have been added that only it has, as in models tuned for chats of another form.
     private static func vocabulary(folder: String) throws(CabochonError) -> Vocabulary {
-        let model = "\(folder)/tokenizer.model"
-        if access(model, F_OK) == 0 { return try SentencePieceModel.vocabulary(try MappedFile(path: model)) }
+        let (model, json) = ("\(folder)/tokenizer.model", "\(folder)/tokenizer.json")
         let config = "\(folder)/tokenizer_config.json"
-        let configuration =
-            access(config, F_OK) == 0
-            ? try TokenizerConfiguration(try MappedFile(path: config)) : TokenizerConfiguration()
-        return try TokenizerJSON.vocabulary(
-            try MappedFile(path: "\(folder)/tokenizer.json"), configuration: configuration)
+        func configuration() throws(CabochonError) -> TokenizerConfiguration {
+            access(config, F_OK) == 0 ? try TokenizerConfiguration(try MappedFile(path: config)) : .init()
+        }
+        if access(model, F_OK) == 0 {
+            let vocabulary = try SentencePieceModel.vocabulary(try MappedFile(path: model))
+            let hasJSON = access(json, F_OK) == 0
+            let added =
+                hasJSON ? try TokenizerJSON.addedTokens(try MappedFile(path: json)) : try configuration().addedTokens
+            guard let other = added.first(where: { vocabulary.id(of: $0.content) != $0.id }) else { return vocabulary }
+            guard hasJSON else {
+                throw CabochonError(
+                    .unsupported,
+                    "\(config): token \(other.id), \"\(other.content)\", is not in \(model), and there is no tokenizer.json"
+                )
+            }
+        }
+        return try TokenizerJSON.vocabulary(try MappedFile(path: json), configuration: try configuration())
     }
 
-    /// `<eos>` and `<end_of_turn>` by id, with those that a folder's generation_config.json names.
-    /// Nothing is guessed from the text of other pieces.
+    /// `<eos>` and `<end_of_turn>` by id, with those that a folder's generation_config.json names, or its config.json
+    /// where there is none. Nothing is guessed from the text of other pieces.
     func stopTokens(of tokenizer: Tokenizer) throws(CabochonError) -> [Int32] {
         var result = [tokenizer.vocabulary.special.eos]
         if let turn = tokenizer.vocabulary.id(of: "<end_of_turn>"), tokenizer.vocabulary.kind(of: turn) == .control {
             result.append(turn)
         }
-        if case .folder(let folder, _) = container, access("\(folder)/generation_config.json", F_OK) == 0 {
-            let name = "\(folder)/generation_config.json"
-            let eos = try JSON.parse(try MappedFile(path: name))["eos_token_id"]
+        if case .folder(let folder, let config) = container {
+            var (name, document) = ("\(folder)/config.json", config)
+            let generation = "\(folder)/generation_config.json"
+            if access(generation, F_OK) == 0 {
+                (name, document) = (generation, try JSON.parse(try MappedFile(path: generation)))
+            }
+            let rows = max(tokenizer.vocabulary.count, configuration.vocabularySize)
+            let eos = document["eos_token_id"]
             for value in eos?.array ?? (eos.map { [$0] } ?? []) where !value.isNull {
-                guard let id = value.int, (0..<tokenizer.vocabulary.count).contains(id) else {
-                    throw CabochonError(.invalidFile, "\(name): eos_token_id names a token outside the vocabulary")
+                guard let id = value.int else {
+                    throw CabochonError(.invalidFile, "\(name): eos_token_id is neither an id nor an array of ids")
+                }
+                guard (0..<rows).contains(id) else {
+                    throw CabochonError(
+                        .invalidFile, "\(name): eos_token_id names token \(id), outside the vocabulary of \(rows)")
                 }
                 result.append(Int32(id))
             }

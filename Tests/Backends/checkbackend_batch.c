@@ -86,8 +86,8 @@ void check_fill_caches(const check_batch *batch, double key_scale) {
             uint64_t start = head * segment->head_stride, end = start + filled;
             for (uint64_t at = start; at < end;) {
                 bool is_infinite = check_is_infinite(batch, (at - start) / batch->head_size);
-                uint64_t stored = put_block(batch, segment->keys, at,
-                                            is_infinite && batch->has_infinite_keys ? INFINITY : key_scale);
+                uint64_t stored =
+                    put_block(batch, segment->keys, at, is_infinite && batch->has_infinite_keys ? INFINITY : key_scale);
                 put_block(batch, segment->values, at, is_infinite && !batch->has_infinite_keys ? INFINITY : 1);
                 at += stored;
             }

@@ -51,11 +51,10 @@ struct JSONReader {
         var isFirst = true
         while try !close("}", isFirst: isFirst) {
             isFirst = false
-            guard try peek() == UInt8(ascii: "\"") else {
-                throw error("expected a key, found \(Self.describe(bytes[offset]))")
-            }
+            // Past white space, so that the error below tells where the key is.
+            _ = try peek()
             let start = offset
-            let key = try readString()
+            let key = try readKey()
             let wrapped = JSONKey(key)
             let isDuplicate: Bool
             if seen.count < 8 {
@@ -66,12 +65,36 @@ struct JSONReader {
                 isDuplicate = !seenMany.insert(wrapped).inserted
             }
             if isDuplicate { throw error("the key \"\(Self.shorten(key))\" occurs twice", at: start) }
-            guard try peek() == UInt8(ascii: ":") else {
-                throw error("expected ':' after a key, found \(Self.describe(bytes[offset]))")
-            }
-            offset += 1
             try body(&self, key)
         }
+    }
+
+    /// Goes to the value of a key in the object that comes next, and leaves the rest of the document unread.
+    ///
+    /// - Returns: false, and the object is read, where it has no such key.
+    mutating func findValue(of wanted: String) throws(CabochonError) -> Bool {
+        try open("{")
+        var isFirst = true
+        while try !close("}", isFirst: isFirst) {
+            isFirst = false
+            let key = try readKey()
+            if key == wanted { return true }
+            try skipValue()
+        }
+        return false
+    }
+
+    /// A key and the colon after it.
+    private mutating func readKey() throws(CabochonError) -> String {
+        guard try peek() == UInt8(ascii: "\"") else {
+            throw error("expected a key, found \(Self.describe(bytes[offset]))")
+        }
+        let key = try readString()
+        guard try peek() == UInt8(ascii: ":") else {
+            throw error("expected ':' after a key, found \(Self.describe(bytes[offset]))")
+        }
+        offset += 1
+        return key
     }
 
     /// Reads an array. `body` is called before each element and must read or skip exactly one value.

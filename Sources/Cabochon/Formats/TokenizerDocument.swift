@@ -14,11 +14,6 @@ struct TokenizerDocument: ~Copyable {
     /// Stands before the merges, which cannot be read until all pieces are known.
     private var mergesReader: JSONReader?
 
-    private struct AddedToken {
-        let content: String
-        let isSpecial: Bool
-    }
-
     /// One piece: where it is in `keys`, and its id.
     private struct Entry: BitwiseCopyable {
         let start: Int
@@ -71,18 +66,11 @@ struct TokenizerDocument: ~Copyable {
     }
 
     mutating func readAddedTokens(_ reader: inout JSONReader) throws(CabochonError) {
-        try reader.readArray { (reader) throws(CabochonError) in
-            let start = reader.offset
-            let value = try reader.readValue()
-            guard let number = value["id"]?.int, let id = Int32(exactly: number), id >= 0,
-                let content = value["content"]?.string
-            else { throw reader.error("an added token without an id or content", at: start) }
-            for key in ["single_word", "lstrip", "rstrip"] where value[key]?.bool == true {
-                throw unsupported("the added token \"\(content)\" with \(key)")
-            }
-            let token = AddedToken(content: content, isSpecial: value["special"]?.bool ?? false)
-            guard added.updateValue(token, forKey: id) == nil else {
-                throw reader.error("a second added token with the id \(id)", at: start)
+        let start = reader.offset
+        for token in try AddedToken.read(&reader) {
+            if let key = token.otherRule { throw unsupported("the added token \"\(token.content)\" with \(key)") }
+            guard added.updateValue(token, forKey: token.id) == nil else {
+                throw reader.error("a second added token with the id \(token.id)", at: start)
             }
         }
     }

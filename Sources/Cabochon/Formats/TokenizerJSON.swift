@@ -36,6 +36,15 @@ public enum TokenizerJSON {
         return try Vocabulary(index, special: try configuration.special(in: index))
     }
 
+    /// The tokens that were added to the vocabulary of a tokenizer.json; of the rest only what stands before them
+    /// is looked at, which in files of the tokenizers library is next to nothing.
+    static func addedTokens(_ file: MappedFile) throws(CabochonError) -> [AddedToken] {
+        defer { withExtendedLifetime(file) {} }
+        var reader = JSONReader(file.bytes, name: file.path)
+        guard try reader.findValue(of: "added_tokens") else { return [] }
+        return try AddedToken.read(&reader)
+    }
+
     /// Reads the vocabulary of a mapped tokenizer.json; see the form for bytes.
     public static func vocabulary(
         _ file: MappedFile, configuration: TokenizerConfiguration = .init()
@@ -54,6 +63,8 @@ public struct TokenizerConfiguration: Sendable {
     public var paddingPiece: String? = "<pad>"
     /// Whether a text starts with bos.
     public var addsBOS = true
+    /// Pieces and tokens that were added to them, by their ids.
+    var addedTokens: [AddedToken] = []
 
     /// Gemma's own settings.
     public init() {}
@@ -78,6 +89,12 @@ public struct TokenizerConfiguration: Sendable {
                 throw CabochonError(.invalidFile, "\(name): key 'add_bos_token' is not a bool")
             }
             addsBOS = bool
+        }
+        for (key, value) in document["added_tokens_decoder"]?.object?.entries ?? [] {
+            guard let id = Int32(key), id >= 0, let token = AddedToken(value, id: id) else {
+                throw CabochonError(.invalidFile, "\(name): added_tokens_decoder has no token in \"\(key)\"")
+            }
+            addedTokens.append(token)
         }
     }
 

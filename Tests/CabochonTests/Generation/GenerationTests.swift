@@ -195,7 +195,10 @@ import Testing
         }
         let turn = try #require(model.stopTokens.last)
         let ended = try session.generate(
-            after: [], options: options { $0.ignoresEndOfSequence = false; $0.logitBias = [(turn, 1000)] })
+            after: [],
+            options: options {
+                $0.ignoresEndOfSequence = false; $0.logitBias = [(turn, 1000)]
+            })
         #expect(ended.finishReason == .endOfSequence && ended.stopToken == turn)
     }
 
