@@ -1,6 +1,6 @@
 // Tiles of products and of attention for 32 registers of sixteen lanes.
 
-/// Each tile unpacks panels: a full one has twice as many tokens as AVX2's, and unpacking them for a pass was not tried.
+/// Each tile unpacks its panels, two of them for six tokens; unpacking them once for a pass was not tried.
 let unpacksPanels = false
 /// Activations of a pass, which stay in the second-level cache.
 let passBytes = 256 &<< 10

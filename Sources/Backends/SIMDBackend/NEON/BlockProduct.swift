@@ -7,7 +7,7 @@ import SIMDIntrinsics
 /// Codes are to be signed bytes.
 let zeroIs128 = false
 
-/// Each tile unpacks panels: a full one has more tokens than AVX2's, and unpacking them for a pass was not tried.
+/// Each tile unpacks its panels, two of them for four tokens; unpacking them once for a pass was not tried.
 let unpacksPanels = false
 /// Activations of a pass, which stay in the second-level cache.
 let passBytes = 256 &<< 10
