@@ -39,7 +39,7 @@ struct ChatCommand: ParsableCommand {
             Terminal.note("\(model.path) on \(model.backend). /help lists the commands, Ctrl-D leaves.")
         }
         while true {
-            switch lines.next() {
+            switch try lines.next() {
             case .endOfInput: return
             case .interrupted: Terminal.note("Ctrl-D or /quit leaves; /help lists the commands.")
             case .line(let line):

@@ -5,6 +5,8 @@
 
 struct ChatLines {
     private var editor: LineEditor?
+    private let reader = LineReader.standardInput()
+    private var count = 0
 
     /// Whether a person is typing.
     var isInteractive: Bool { editor != nil }
@@ -13,8 +15,14 @@ struct ChatLines {
         if Terminal.inputIsTerminal && Terminal.outputIsTerminal { editor = LineEditor(history: History()) }
     }
 
-    mutating func next() -> LineEditor.Outcome {
+    mutating func next() throws(Failure) -> LineEditor.Outcome {
         if let outcome = editor?.readLine(prompt: "> ") { return outcome }
-        return readLine(strippingNewline: true).map { .line($0) } ?? .endOfInput
+        guard var bytes = try reader.next() else { return .endOfInput }
+        count += 1
+        if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
+        guard let line = String(validating: bytes, as: UTF8.self) else {
+            throw Failure("standard input, line \(count): not UTF-8 text")
+        }
+        return .line(line)
     }
 }

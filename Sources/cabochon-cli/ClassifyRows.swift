@@ -26,18 +26,18 @@ struct ClassifyRows {
     }
 
     func run() throws {
-        guard let reader = LineReader(input) else { throw Failure(path: input) }
+        let reader = try LineReader(input)
         let (descriptor, done) = try openOutput()
         defer { if output != nil { close(descriptor) } }
         if done > 0 { Terminal.note("\(input): going on after line \(done)") }
         let cancellation = Cancellation()
         var progress = Progress()
         var counts = (rows: 0, bad: 0)
-        do {
+        do throws(Failure) {
             try Interrupt.watch(cancellation) { () throws(Failure) in
                 var line = 0
                 var group: [Row] = []
-                while let bytes = reader.next() {
+                while let bytes = try reader.next() {
                     line += 1
                     guard line > done, bytes.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
                     group.append(Self.row(bytes, line: line, path: input))
@@ -48,9 +48,9 @@ struct ClassifyRows {
                 }
                 try judge(group, to: descriptor, cancellation, &counts, &progress, reader)
             }
-        } catch let failure {
+        } catch {
             progress.finish()
-            guard Interrupt.wasRequested else { throw failure }
+            guard Interrupt.wasRequested else { throw error }
             Terminal.note(
                 "stopped by Ctrl-C after \(counts.rows) rows\(output == nil ? "" : "; the same command goes on from here")"
             )
@@ -166,10 +166,10 @@ struct ClassifyRows {
 
     /// The last line number in a file of verdicts, and where its last whole line ends.
     private func finished(_ path: String) throws(Failure) -> (line: Int, end: Int) {
-        guard let reader = LineReader(path) else { throw Failure(path: path) }
+        let reader = try LineReader(path)
         var done = 0
         var end = 0
-        while let bytes = reader.next() {
+        while let bytes = try reader.next() {
             let value = try? JSON.parse(String(decoding: bytes, as: UTF8.self), name: path)
             // A line without its line feed was cut short, even if it reads well.
             guard reader.bytesRead <= reader.byteCount, reader.bytesRead == end + bytes.count + 1 else { break }

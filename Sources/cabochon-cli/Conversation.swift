@@ -83,12 +83,8 @@ struct Conversation {
 
     /// Replaces the conversation by a saved one; its messages are read before the next answer.
     mutating func load(from path: String) throws(Failure) {
-        guard let bytes = TextFile.readBytes(path) else { throw Failure(path: path) }
-        let document = try orFail { () throws(CabochonError) in
-            try bytes.withUnsafeBufferPointer { (buffer) throws(CabochonError) in
-                try JSON.parse(UnsafeRawBufferPointer(buffer), name: path)
-            }
-        }
+        let text = try TextFile.read(path)
+        let document = try orFail { () throws(CabochonError) in try JSON.parse(text, name: path) }
         guard let entries = document.array else { throw Failure("\(path): not an array of messages") }
         var loaded: [ChatMessage] = []
         for (index, entry) in entries.enumerated() {

@@ -103,18 +103,3 @@ struct EncodeCommand: ParsableCommand {
         if features == nil, let warning = report.warning(averageL0: sae.averageL0) { Terminal.note(warning) }
     }
 }
-
-/// A text from an option, a file or standard input; of the last two a final line break is left out.
-struct TextArgument {
-    let text: String?
-    let file: String?
-
-    func read() throws(Failure) -> String {
-        if let text { return text }
-        let name = file ?? "standard input"
-        guard var bytes = file.map({ TextFile.readBytes($0) }) ?? Terminal.readAll() else { throw Failure(path: name) }
-        if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw Failure("\(name): not UTF-8 text") }
-        return text
-    }
-}

@@ -21,17 +21,17 @@ struct EncodeRows {
     private var progressPath: String { "\(output)/progress.json" }
 
     func run(json: Bool) throws {
-        guard let reader = LineReader(input) else { throw Failure(path: input) }
+        let reader = try LineReader(input)
         guard mkdir(output, 0o755) == 0 || errno == EEXIST else { throw Failure(path: output) }
         var state = try resume()
-        for _ in 0..<state.lines { _ = reader.next() }
+        for _ in 0..<state.lines { _ = try reader.next() }
         var progress = Progress()
         let cancellation = Cancellation()
         var shard = Shard()
         var line = state.lines
         var isStopped = false
         defer { progress.finish() }
-        while let bytes = reader.next() {
+        while let bytes = try reader.next() {
             do {
                 try Interrupt.watch(cancellation) { () throws(CabochonError) in
                     try append(bytes, line: line, to: &shard, cancellation: cancellation)
@@ -115,7 +115,7 @@ struct EncodeRows {
 
     private func resume() throws(Failure) -> State {
         guard access(progressPath, F_OK) == 0 else { return State() }
-        guard let text = TextFile.read(progressPath) else { throw Failure(path: progressPath) }
+        let text = try TextFile.read(progressPath)
         let json = try orFail { () throws(CabochonError) in try JSON.parse(text, name: progressPath) }
         let wanted = [
             ("model", model.path), ("sae", sae.path), ("site", sae.site.name), ("selection", selection),

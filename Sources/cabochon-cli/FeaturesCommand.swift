@@ -42,13 +42,13 @@ struct FeaturesCommand: ParsableCommand {
     }
 
     func run() throws {
-        guard let reader = LineReader(input) else { throw Failure(path: input) }
+        let reader = try LineReader(input)
         let model = try model.load(common)
         let sae = try dictionary.load(for: model)
         let atlas = try orFail { () throws(CabochonError) in try FeatureAtlas(model: model, sae: sae) }
         var progress = Progress()
         var line = 0
-        while let bytes = reader.next() {
+        while let bytes = try reader.next() {
             line += 1
             let text = try text(of: bytes, line)
             let tokens = try orFail { () throws(CabochonError) in

@@ -56,7 +56,7 @@ struct GenerateCommand: ParsableCommand {
     }
 
     func run() throws {
-        let prompt = try promptText()
+        let prompt = try TextArgument(text: prompt, file: promptFile).read()
         let model = try model.load(common) { context.apply(to: &$0) }
         let tokens = try orFail { () throws(CabochonError) in try encode(prompt, for: model) }
         let session = try orFail { () throws(CabochonError) in try model.makeSession() }
@@ -81,19 +81,5 @@ struct GenerateCommand: ParsableCommand {
         var messages = [ChatMessage(role: .user, content: prompt)]
         if let system { messages.insert(ChatMessage(role: .system, content: system), at: 0) }
         return try ChatTemplate().encode(messages, with: model.tokenizer)
-    }
-
-    private func promptText() throws(Failure) -> String {
-        if let prompt { return prompt }
-        let name = promptFile ?? "standard input"
-        if promptFile == nil && Terminal.inputIsTerminal {
-            Terminal.note("Type the prompt; Ctrl-D on a line of its own ends it.")
-        }
-        guard var bytes = promptFile.map({ TextFile.readBytes($0) }) ?? Terminal.readAll() else {
-            throw Failure(path: name)
-        }
-        if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw Failure("\(name): not UTF-8 text") }
-        return text
     }
 }

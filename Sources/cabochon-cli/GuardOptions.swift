@@ -47,8 +47,7 @@ struct PolicyOptions: ParsableArguments {
     }
 
     private static func read(_ path: String) throws(Failure) -> [Policy] {
-        guard let bytes = TextFile.readBytes(path) else { throw Failure(path: path) }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw Failure("\(path): not UTF-8 text") }
+        let text = try TextFile.read(path)
         guard text.first(where: { !$0.isWhitespace }) == "{" else {
             let file = path.split(separator: "/").last.map(String.init) ?? path
             let name = file.split(separator: ".").first.map(String.init) ?? file
@@ -117,7 +116,7 @@ struct GuardTemplateOptions: ParsableArguments {
         guard let templateFile else {
             return try orFail { () throws(CabochonError) in try GuardTemplate.named(template) }
         }
-        guard let text = TextFile.read(templateFile) else { throw Failure(path: templateFile) }
+        let text = try TextFile.read(templateFile)
         let value = try orFail { () throws(CabochonError) in try JSON.parse(text, name: templateFile) }
         guard case .object(let object) = value, case .string(let prompt) = object["prompt"] else {
             throw Failure("\(templateFile): not a JSON object with the text \"prompt\"")
@@ -172,7 +171,7 @@ struct PolicyThreshold: ExpressibleByArgument {
 /// A file of thresholds, with the template that they are for.
 enum Calibration {
     static func read(_ path: String, template: String) throws(Failure) -> [String: Double] {
-        guard let text = TextFile.read(path) else { throw Failure(path: path) }
+        let text = try TextFile.read(path)
         let value = try orFail { () throws(CabochonError) in try JSON.parse(text, name: path) }
         guard case .object(let object) = value, case .object(let entries) = object["thresholds"] else {
             throw Failure("\(path): not a JSON object with \"thresholds\"")

@@ -2,9 +2,11 @@
 
 import Glibc
 
-/// Lines of a file, without their line feeds.
+/// Lines of a file, or of standard input, without their line feeds.
 final class LineReader {
     private let descriptor: Int32
+    /// For messages.
+    private let name: String
     private var block: [UInt8] = []
     private var offset = 0
     private var isAtEnd = false
@@ -12,18 +14,25 @@ final class LineReader {
     private(set) var bytesRead = 0
     let byteCount: Int
 
-    /// Nil, with errno set, where the file cannot be opened.
-    init?(_ path: String) {
-        descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
+    convenience init(_ path: String) throws(Failure) {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Failure(path: path) }
+        self.init(descriptor, name: path)
+    }
+
+    static func standardInput() -> LineReader { LineReader(STDIN_FILENO, name: "standard input") }
+
+    private init(_ descriptor: Int32, name: String) {
+        self.descriptor = descriptor
+        self.name = name
         var status = stat()
         byteCount = fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
     }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    deinit { if descriptor != STDIN_FILENO { close(descriptor) } }
 
-    /// The next line; nil at the end, or where reading fails.
-    func next() -> [UInt8]? {
+    /// The next line; nil at the end.
+    func next() throws(Failure) -> [UInt8]? {
         var line: [UInt8] = []
         while true {
             if let end = block[offset...].firstIndex(of: UInt8(ascii: "\n")) {
@@ -34,14 +43,14 @@ final class LineReader {
             }
             line += block[offset...]
             offset = 0
-            guard fill() else {
+            guard try fill() else {
                 bytesRead += line.count
                 return line.isEmpty ? nil : line
             }
         }
     }
 
-    private func fill() -> Bool {
+    private func fill() throws(Failure) -> Bool {
         block = []
         guard !isAtEnd else { return false }
         var bytes = [UInt8](repeating: 0, count: 1 << 16)
@@ -52,6 +61,7 @@ final class LineReader {
                 return true
             }
             if count < 0 && errno == EINTR { continue }
+            guard count == 0 else { throw Failure(path: name) }
             isAtEnd = true
             return false
         }

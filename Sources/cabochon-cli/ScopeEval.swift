@@ -46,7 +46,7 @@ struct ScopeEvalCommand: ParsableCommand {
     }
 
     func run() throws {
-        guard let text = TextFile.read(input) else { throw Failure(path: input) }
+        let text = try TextFile.read(input)
         let model = try model.load(common)
         let sae = try dictionary.load(for: model)
         let pieces = try orFail { () throws(CabochonError) in try self.pieces(of: text, model) }

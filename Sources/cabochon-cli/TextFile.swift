@@ -1,21 +1,35 @@
-// TextFile.swift - whole UTF-8 files, read and written in one go.
+// TextFile.swift - whole UTF-8 texts, read and written in one go.
 
 import Cabochon
 import Glibc
 
 enum TextFile {
-    /// The file's text; nil where it cannot be read or is not UTF-8.
-    static func read(_ path: String) -> String? {
-        guard let bytes = readBytes(path) else { return nil }
-        return String(validating: bytes, as: UTF8.self)
+    static func read(_ path: String) throws(Failure) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Failure(path: path) }
+        defer { close(descriptor) }
+        return try read(from: descriptor, name: path)
     }
 
-    /// The file's bytes; nil, with errno set, where it cannot be read.
-    static func readBytes(_ path: String) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        return Terminal.readAll(from: descriptor)
+    /// Standard input to its end.
+    static func readStandardInput() throws(Failure) -> String {
+        try read(from: STDIN_FILENO, name: "standard input")
+    }
+
+    private static func read(from descriptor: Int32, name: String) throws(Failure) -> String {
+        var bytes: [UInt8] = []
+        var block = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = Glibc.read(descriptor, &block, block.count)
+            if count == 0 { break }
+            guard count > 0 else {
+                if errno == EINTR { continue }
+                throw Failure(path: name)
+            }
+            bytes.append(contentsOf: block[..<count])
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw Failure("\(name): not UTF-8 text") }
+        return text
     }
 
     /// Gives the file this text. What is there stays whole until all of the new text is on the disk (OpenFile); a pipe,

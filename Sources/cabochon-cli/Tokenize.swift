@@ -75,11 +75,7 @@ struct TokenizeCommand: ParsableCommand {
 
     private func inputText() throws(Failure) -> String {
         guard words.isEmpty else { return words.joined(separator: " ") }
-        guard let bytes = Terminal.readAll() else { throw Failure(path: "standard input") }
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw Failure("standard input: not UTF-8 text")
-        }
-        return text
+        return try TextFile.readStandardInput()
     }
 
     private func ids(in text: String) throws(Failure) -> [Int32] {

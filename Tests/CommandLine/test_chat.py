@@ -168,6 +168,15 @@ def test_a_pasted_text_of_several_lines_is_one_message(open_chat, tmp_path):
     assert saved(chat, tmp_path / "talk.json")[0]["content"] == "first\nsecond"
 
 
+def test_pasted_bytes_that_are_no_text_are_left_out(open_chat, tmp_path):
+    chat = open_chat()
+    os.write(chat.screen, b"\x1b[200~b\xff\x1b[201~")
+    chat.type("good\r")
+    chat.wait_for("decode")
+    chat.wait_for_prompt()
+    assert saved(chat, tmp_path / "talk.json")[0]["content"] == "good"
+
+
 def test_arrow_keys_bring_back_lines_of_this_run_and_of_the_one_before(open_chat, cabochon, tmp_path):
     chat = open_chat()
     chat.ask("alpha", "decode")
@@ -220,6 +229,18 @@ def test_control_c_in_a_pipe_ends_it_all_with_1(cabochon, tiny):
         output, words = process.communicate(timeout=60)
     assert process.returncode == 1
     assert words.count(b"stopped by Ctrl-C") == 1 and words.count(b"decode") == 1
+
+
+def test_a_line_that_is_not_utf8_is_refused_and_not_repaired(cabochon, tiny):
+    done = cabochon.run("chat", "--model", tiny, *OPTIONS, input=b"one\nb\xff\nthree\n")
+    assert done.returncode == 1 and b"standard input, line 2: not UTF-8 text" in done.stderr
+    assert done.stdout.count(b"\n") == 1
+
+
+def test_lines_may_end_as_on_windows(cabochon, tiny):
+    arguments = ["chat", "--model", tiny, *OPTIONS, "--json"]
+    plain, other = (json.loads(cabochon.text(*arguments, input=text)) for text in ("one\n", "one\r\n"))
+    assert plain["timings"]["prompt_tokens"] == other["timings"]["prompt_tokens"]
 
 
 def test_a_failing_command_in_a_pipe_ends_with_1(cabochon, tiny):

@@ -119,6 +119,14 @@ def test_control_c_leaves_whole_lines_to_go_on_from(cabochon, tiny, tmp_path):
     assert output.read_bytes().endswith(b"\n") and 0 < len(lines_of(output)) < 200
 
 
+@pytest.mark.parametrize("option", ["--calibration", "--template-file", "--policy-file", "--evaluate"])
+def test_a_file_that_is_not_utf8_is_said_to_be_none(cabochon, tiny, tmp_path, option):
+    path = tmp_path / "bytes"
+    path.write_bytes(b"\xff")
+    prompt = [] if option == "--evaluate" else ["--prompt", "Hello"]
+    assert f"{path}: not UTF-8 text" in cabochon.failure("classify", "--model", tiny, *prompt, option, path)
+
+
 def test_evaluation_of_labelled_rows(cabochon, tiny, tmp_path, short):
     rows = [{"prompt": f"row {number}", "labels": {"kind": number % 2, "other": 0}} for number in range(6)]
     path = rows_file(tmp_path, [*rows, {"prompt": "unlabelled"}])

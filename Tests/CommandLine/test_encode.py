@@ -111,6 +111,14 @@ def test_scope_eval_measures_what_numpy_does(cabochon, tiny, tmp_path):
     assert same["surviving"] == 1 and same["features_surviving"] == 1
 
 
+def test_a_text_that_is_not_utf8_is_said_to_be_none(cabochon, tiny, tmp_path):
+    path = tmp_path / "bytes"
+    path.write_bytes(b"\xff")
+    for command in ("scope-eval", "encode"):
+        option = "--input" if command == "scope-eval" else "--prompt-file"
+        assert f"{path}: not UTF-8 text" in cabochon.failure(command, "--model", tiny, *DICTIONARY, option, path)
+
+
 def test_features_are_gathered_into_a_page_that_needs_nothing_else(cabochon, tiny, tmp_path):
     texts = ["The song of the sea", "A name for the </script> light", "The salt of the map"]
     rows = tmp_path / "texts.jsonl"

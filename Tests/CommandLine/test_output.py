@@ -1,5 +1,5 @@
-"""Where results go: what cannot be written is a failure, with words unless a reader went away; what is no file is not
-replaced by one."""
+"""Where results go and input comes from: what cannot be written is a failure, with words unless a reader went away; what
+is no file is not replaced by one; what cannot be read is a failure, too."""
 
 import json
 import os
@@ -124,3 +124,22 @@ def test_a_page_that_cannot_be_written_names_its_place_and_leaves_what_is_there(
     assert f"{tmp_path}/missing/page.html: No such file or directory" in message
     assert f"{tmp_path}: Is a directory" in cabochon.failure(*atlas, tmp_path)
     assert os.listdir(tmp_path) == ["texts.jsonl"]
+
+
+def test_what_cannot_be_read_is_a_failure_and_no_end(cabochon, tmp_path):
+    dictionary = ["--model", TINY, "--sae", DICTIONARY, "--site", "resid_post", "--layer", "2"]
+    readers = [
+        ["classify", "--model", TINY, "--output", tmp_path / "verdicts.jsonl"],
+        ["encode", *dictionary, "--output", tmp_path / "features"],
+        ["features", *dictionary, "--html", tmp_path / "page.html"],
+    ]
+    for path, words in ((tmp_path, "Is a directory"), ("/proc/self/mem", "Input/output error")):
+        for command in readers:
+            assert f"{path}: {words}" in cabochon.failure(*command, "--input", path), command
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        done = subprocess.run([PROGRAM, "chat", "--model", TINY], stdin=folder, capture_output=True, timeout=60,
+                              env=cabochon.environment)
+    finally:
+        os.close(folder)
+    assert done.returncode == 1 and b"standard input: Is a directory" in done.stderr and done.stdout == b""

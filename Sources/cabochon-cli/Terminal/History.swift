@@ -14,7 +14,7 @@ struct History {
     /// - Parameter path: the file; nil keeps the history in memory only.
     init(path: String? = History.defaultPath) {
         self.path = path
-        guard let path, let file = TextFile.read(path) else { return }
+        guard let path, let file = try? TextFile.read(path) else { return }
         entries = file.split(separator: "\n").map { Self.unescape($0) }.suffix(Self.limit)
     }
 

@@ -88,18 +88,18 @@ struct KeyReader {
         case ("H", _), ("~", "1"), ("~", "7"): return .home
         case ("F", _), ("~", "4"), ("~", "8"): return .end
         case ("~", "3"): return .delete
-        case ("~", "200"): return .paste(pastedText())
+        case ("~", "200"): return pastedText().map { .paste($0) }
         default: return nil
         }
     }
 
-    /// Everything up to the mark that ends a paste.
-    private mutating func pastedText() -> String {
+    /// Everything up to the mark that ends a paste; nil for bytes that are no text.
+    private mutating func pastedText() -> String? {
         let mark = Array("\u{1B}[201~".utf8)
         var bytes: [UInt8] = []
         while !bytes.suffix(mark.count).elementsEqual(mark), let byte = nextByte() { bytes.append(byte) }
         if bytes.suffix(mark.count).elementsEqual(mark) { bytes.removeLast(mark.count) }
         // Terminals send a carriage return for each line break.
-        return String(decoding: bytes.map { $0 == 13 ? 10 : $0 }, as: UTF8.self)
+        return String(validating: bytes.map { $0 == 13 ? 10 : $0 }, as: UTF8.self)
     }
 }

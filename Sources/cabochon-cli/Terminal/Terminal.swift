@@ -43,21 +43,6 @@ enum Terminal {
 
     /// One line of words about the work, on standard error.
     static func note(_ text: String) { write(text + "\n", to: STDERR_FILENO) }
-
-    /// Standard input to its end.
-    static func readAll(from descriptor: Int32 = STDIN_FILENO) -> [UInt8]? {
-        var bytes: [UInt8] = []
-        var block = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = read(descriptor, &block, block.count)
-            if count == 0 { return bytes }
-            if count < 0 {
-                if errno == EINTR { continue }
-                return nil
-            }
-            bytes.append(contentsOf: block[..<count])
-        }
-    }
 }
 
 /// The terminal with echo, line editing and signals switched off, until `restore`.
