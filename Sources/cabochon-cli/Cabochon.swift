@@ -25,6 +25,7 @@ struct CabochonCommand: ParsableCommand {
         ])
 
     static func main() {
+        Terminal.holdClosedDescriptors()
         do {
             do {
                 try checkArguments()

@@ -19,8 +19,8 @@ struct ClassifyCommand: ParsableCommand {
 
             --input reads one JSON object a line, {"prompt": ..., "response": ..., "id": ...}, the last two if there \
             are any, and writes one a line: line, id, template, verdicts; or line and error for a bad row, which is \
-            also reported on standard error, and the rest goes on. If --output is there already, the work goes on \
-            where it stopped. Exit status 1 if any row was bad.
+            also reported on standard error, and the rest goes on. If --output is a file that is there already, the \
+            work goes on where it stopped. Exit status 1 if any row was bad.
 
             --evaluate reads rows with labels: {"prompt": ..., "labels": {"harassment": 1}}; OpenAI's \
             samples-1680.jsonl; or ToxicChat's toxic-chat_annotation_test.csv. Prints for each policy, and for the \

@@ -27,9 +27,9 @@ struct ClassifyRows {
 
     func run() throws {
         let reader = try LineReader(input)
-        let (descriptor, done) = try openOutput()
-        defer { if output != nil { close(descriptor) } }
-        if done > 0 { Terminal.note("\(input): going on after line \(done)") }
+        let (descriptor, isOpenedHere, done) = try openOutput()
+        defer { if isOpenedHere { close(descriptor) } }
+        if let done, done > 0 { Terminal.note("\(input): going on after line \(done)") }
         let cancellation = Cancellation()
         var progress = Progress()
         var counts = (rows: 0, bad: 0)
@@ -39,7 +39,7 @@ struct ClassifyRows {
                 var group: [Row] = []
                 while let bytes = try reader.next() {
                     line += 1
-                    guard line > done, bytes.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
+                    guard line > done ?? 0, bytes.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
                     group.append(Self.row(bytes, line: line, path: input))
                     if group.count == Self.rowsPerGroup {
                         try judge(group, to: descriptor, cancellation, &counts, &progress, reader)
@@ -52,7 +52,7 @@ struct ClassifyRows {
             progress.finish()
             guard Interrupt.wasRequested else { throw error }
             Terminal.note(
-                "stopped by Ctrl-C after \(counts.rows) rows\(output == nil ? "" : "; the same command goes on from here")"
+                "stopped by Ctrl-C after \(counts.rows) rows\(done == nil ? "" : "; the same command goes on from here")"
             )
             throw ExitCode.failure
         }
@@ -147,9 +147,11 @@ struct ClassifyRows {
 
     // MARK: Resuming
 
-    /// The output, positioned at its end, and the last input line that is in it.
-    private func openOutput() throws(Failure) -> (descriptor: Int32, done: Int) {
-        guard let output else { return (STDOUT_FILENO, 0) }
+    /// The output, positioned at its end, and the last input line that is in it; nil for what is no file. A device or a
+    /// pipe that were read back could be without end, and have nothing to go on from.
+    private func openOutput() throws(Failure) -> (descriptor: Int32, isOpenedHere: Bool, done: Int?) {
+        guard let output else { return (STDOUT_FILENO, false, nil) }
+        if let stream = try TextFile.stream(at: output) { return (stream.descriptor, stream.isOpenedHere, nil) }
         let descriptor = open(output, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw Failure(path: output) }
         do throws(Failure) {
@@ -157,7 +159,7 @@ struct ClassifyRows {
             guard ftruncate(descriptor, end) == 0, lseek(descriptor, end, SEEK_SET) == end else {
                 throw Failure(path: output)
             }
-            return (descriptor, done)
+            return (descriptor, true, done)
         } catch {
             close(descriptor)
             throw error

@@ -50,17 +50,17 @@ enum TextFile {
         }
     }
 
-    /// Where what is at `path` is no file to replace: what its bytes go to.
-    private static func stream(at path: String) throws(Failure) -> (descriptor: Int32, isOpenedHere: Bool)? {
+    /// Where what is at `path` is no file to replace, or to go on from: what its bytes go to.
+    static func stream(at path: String) throws(Failure) -> (descriptor: Int32, isOpenedHere: Bool)? {
         var there = stat()
         guard stat(path, &there) == 0 else { return nil }
         for descriptor in [STDOUT_FILENO, STDERR_FILENO] {
             var own = stat()
-            if fstat(descriptor, &own) == 0 && own.st_dev == there.st_dev && own.st_ino == there.st_ino {
-                return (descriptor, false)
-            }
+            // One that was closed stands for /dev/null since, and cannot be written.
+            guard fcntl(descriptor, F_GETFL) & O_ACCMODE != O_RDONLY, fstat(descriptor, &own) == 0 else { continue }
+            if own.st_dev == there.st_dev && own.st_ino == there.st_ino { return (descriptor, false) }
         }
-        guard [S_IFIFO, S_IFCHR].contains(there.st_mode & S_IFMT) else { return nil }
+        guard ![S_IFREG, S_IFDIR].contains(there.st_mode & S_IFMT) else { return nil }
         let descriptor = open(path, O_WRONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Failure(path: path) }
         return (descriptor, true)

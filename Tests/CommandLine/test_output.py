@@ -126,6 +126,52 @@ def test_a_page_that_cannot_be_written_names_its_place_and_leaves_what_is_there(
     assert os.listdir(tmp_path) == ["texts.jsonl"]
 
 
+@pytest.fixture
+def verdicts(tmp_path):
+    """The arguments of a command that judges two rows, but for the place of the verdicts."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    return ["classify", "--model", TINY, "--input", rows, "--output"]
+
+
+def test_verdicts_go_through_a_pipe_and_to_standard_output(cabochon, verdicts, tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "stdout"
+    os.mkfifo(pipe)
+    link.symlink_to("/proc/self/fd/1")
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        assert cabochon.run(*verdicts, pipe).returncode == 0
+        written = reader.communicate(timeout=60)[0]
+    assert [json.loads(line)["line"] for line in written.splitlines()] == [1, 2]
+    assert cabochon.text(*verdicts, link).encode() == written
+
+
+def test_verdicts_are_not_read_back_from_a_device(cabochon, verdicts, tmp_path):
+    for device in ("full", "null"):
+        (tmp_path / device).symlink_to(f"/dev/{device}")
+    assert f"{tmp_path}/full: No space left on device" in cabochon.failure(*verdicts, tmp_path / "full")
+    assert cabochon.text(*verdicts, tmp_path / "null") == ""
+    assert f"{tmp_path}: Is a directory" in cabochon.failure(*verdicts, tmp_path)
+
+
+def run_closed(cabochon, closed, arguments, **options):
+    """Runs a command by a shell that closes standard descriptors for it."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", str(PROGRAM), *map(str, arguments)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, cwd=cabochon.home,
+                          env=cabochon.environment, **options)
+
+
+def test_no_file_takes_the_place_of_a_standard_descriptor_that_is_closed(cabochon, verdicts, tmp_path):
+    for command in (["chat", "--model", TINY_GGUF, "--max-tokens", "4"], ["tokenize", "--model", TINY_GGUF]):
+        done = run_closed(cabochon, "<&-", command)
+        assert done.returncode == 1 and done.stdout == b""
+        assert done.stderr == b"cabochon: standard input: Bad file descriptor\n"
+    done = run_closed(cabochon, ">&-", ["tokenize", "--model", TINY_GGUF, "Hello"])
+    assert done.returncode == 1 and done.stderr == b"cabochon: standard output: Bad file descriptor\n"
+    output = tmp_path / "verdicts.jsonl"
+    assert run_closed(cabochon, "<&- >&- 2>&-", [*verdicts, output, "--verbose"]).returncode == 0
+    assert [json.loads(line)["line"] for line in output.read_text().splitlines()] == [1, 2]
+
+
 def test_what_cannot_be_read_is_a_failure_and_no_end(cabochon, tmp_path):
     dictionary = ["--model", TINY, "--sae", DICTIONARY, "--site", "resid_post", "--layer", "2"]
     readers = [

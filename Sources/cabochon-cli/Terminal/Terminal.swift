@@ -10,6 +10,17 @@ enum Terminal {
     static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
     static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
+    /// Holds the place of a standard descriptor that is closed, as the system does for set-uid programs: the next file
+    /// to be opened would get its number, and be read as input or written into. What is opened instead can neither be
+    /// read as input nor written to, so that whoever tries is told what a closed descriptor tells.
+    static func holdClosedDescriptors() {
+        for (descriptor, mode) in [(STDIN_FILENO, O_WRONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_RDONLY)] {
+            guard fcntl(descriptor, F_GETFD) < 0 else { continue }
+            // The system gives the lowest number that is free, which is this one: those before it are open by now.
+            guard open("/dev/null", mode) == descriptor else { Glibc.exit(1) }
+        }
+    }
+
     /// Columns of the terminal on standard output; 80 where it does not say.
     static var columns: Int {
         var size = winsize()
