@@ -14,7 +14,7 @@ struct ChatCommand: ParsableCommand {
             \(ChatCommandLine.summary)
 
             Lines are kept in cabochon/history of the user's state folder (XDG_STATE_HOME, else ~/.local/state). \
-            Where standard input is no terminal, each line is one turn, and Ctrl-C ends it all with status 1. With --json each answer is one object on \
+            Where standard input is no terminal, each line is one turn. Ctrl-C in an answer then ends it all, with status 1. With --json each answer is one object on \
             a line: role, content, tokens, finish_reason, features with --watch (positions count from the turn's first \
             token), seed, model, backend, threads, timings.
             """)
@@ -46,9 +46,10 @@ struct ChatCommand: ParsableCommand {
                 guard let command = ChatCommandLine(line) else { continue }
                 if case .quit = command { return }
                 do {
-                    let end = try obey(command, &conversation, options)
-                    // At a terminal Ctrl-C is about the answer; in a pipe it is about all that is to come.
-                    if end == .cancelled && !lines.isInteractive { throw ExitCode.failure }
+                    try obey(command, &conversation, options)
+                    // At a terminal Ctrl-C is about the answer; in a pipe it is about all that is to come, also where
+                    // it came too late for the answer.
+                    if Interrupt.wasRequested && !lines.isInteractive { throw ExitCode.failure }
                 } catch let failure as Failure where lines.isInteractive {
                     // The conversation stands as before the line; a person can go on from there.
                     Terminal.note("cabochon: \(failure.message)")
@@ -57,12 +58,11 @@ struct ChatCommand: ParsableCommand {
         }
     }
 
-    /// Returns how the answer ended, if the command was a message.
     private func obey(
         _ command: ChatCommandLine, _ conversation: inout Conversation, _ options: GenerationOptions
-    ) throws -> AnswerEnd? {
+    ) throws(Failure) {
         switch command {
-        case .message(let text): return try answer(text, &conversation, options)
+        case .message(let text): try answer(text, &conversation, options)
         case .reset:
             try conversation.reset()
             Terminal.note("The conversation is empty.")
@@ -80,12 +80,11 @@ struct ChatCommand: ParsableCommand {
         case .mistaken(let words): throw Failure(words)
         case .quit: break
         }
-        return nil
     }
 
     private func answer(
         _ text: String, _ conversation: inout Conversation, _ options: GenerationOptions
-    ) throws -> AnswerEnd {
+    ) throws(Failure) {
         let streams = !common.json
         let answer = try conversation.answer(to: text, options: options) { (piece) throws(Failure) in
             if streams { try Terminal.print(piece) }
@@ -103,6 +102,5 @@ struct ChatCommand: ParsableCommand {
             Terminal.note("Stopped before the first word; your message is not part of the conversation.")
         }
         Terminal.note(answer.summary(model: conversation.model))
-        return answer.end
     }
 }

@@ -33,30 +33,28 @@ struct ClassifyRows {
         let cancellation = Cancellation()
         var progress = Progress()
         var counts = (rows: 0, bad: 0)
-        do throws(Failure) {
-            try Interrupt.watch(cancellation) { () throws(Failure) in
-                var line = 0
-                var group: [Row] = []
-                while let bytes = try reader.next() {
-                    line += 1
-                    guard line > done ?? 0, bytes.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
-                    group.append(Self.row(bytes, line: line, path: input))
-                    if group.count == Self.rowsPerGroup {
-                        try judge(group, to: descriptor, cancellation, &counts, &progress, reader)
-                        group = []
-                    }
+        defer { progress.finish() }
+        try Interrupt.watch(cancellation) { () throws(Failure) in
+            var line = 0
+            var group: [Row] = []
+            while !Interrupt.wasRequested, let bytes = try reader.next() {
+                line += 1
+                guard line > done ?? 0, bytes.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
+                group.append(Self.row(bytes, line: line, path: input))
+                if group.count == Self.rowsPerGroup {
+                    try judge(group, to: descriptor, cancellation, &counts, &progress, reader)
+                    group = []
                 }
-                try judge(group, to: descriptor, cancellation, &counts, &progress, reader)
             }
-        } catch {
-            progress.finish()
-            guard Interrupt.wasRequested else { throw error }
+            if !Interrupt.wasRequested { try judge(group, to: descriptor, cancellation, &counts, &progress, reader) }
+        }
+        progress.finish()
+        if Interrupt.wasRequested {
             Terminal.note(
-                "stopped by Ctrl-C after \(counts.rows) rows\(done == nil ? "" : "; the same command goes on from here")"
+                "stopped by Ctrl-C after \(counts.rows) rows\(done != nil ? "; the same command goes on from here" : "")"
             )
             throw ExitCode.failure
         }
-        progress.finish()
         Terminal.note("\(counts.rows) rows\(counts.bad > 0 ? ", \(counts.bad) of them bad" : "")")
         if counts.bad > 0 { throw ExitCode.failure }
     }
@@ -122,10 +120,12 @@ struct ClassifyRows {
         defer { (counts, progress) = (counted, shown) }
         if writeBadRows() {
             let good = rest.compactMap { try? $0.content.get() }
-            _ = try orFail { () throws(CabochonError) in
-                try guardian.classify(good, policies: policies, cancellation: cancellation) { _, result in
+            do throws(CabochonError) {
+                _ = try guardian.classify(good, policies: policies, cancellation: cancellation) { _, result in
                     write(result.mapError { Failure($0.message) }) && writeBadRows()
                 }
+            } catch {
+                guard error.code == .cancelled else { throw Failure(error.message) }
             }
         }
         if let failure { throw failure }

@@ -29,27 +29,24 @@ struct EncodeRows {
         let cancellation = Cancellation()
         var shard = Shard()
         var line = state.lines
-        var isStopped = false
         defer { progress.finish() }
-        while let bytes = try reader.next() {
-            do {
-                try Interrupt.watch(cancellation) { () throws(CabochonError) in
+        try Interrupt.watch(cancellation) { () throws(Failure) in
+            while !Interrupt.wasRequested, let bytes = try reader.next() {
+                do throws(CabochonError) {
                     try append(bytes, line: line, to: &shard, cancellation: cancellation)
+                } catch {
+                    guard error.code == .cancelled else { throw Failure(error.message) }
+                    shard.forget(line: line)
+                    break
                 }
-            } catch  where error.code == .cancelled {
-                shard.forget(line: line)
-                isStopped = true
-                break
-            } catch {
-                throw Failure(error.message)
+                line += 1
+                if shard.tokens.count >= shardTokens { try write(&shard, endLine: line, to: &state) }
+                progress.show(
+                    reader.byteCount > 0 ? Double(reader.bytesRead) / Double(reader.byteCount) : 1,
+                    "\(line) texts, \(state.tokens + shard.tokens.count) tokens")
             }
-            line += 1
-            if shard.tokens.count >= shardTokens { try write(&shard, endLine: line, to: &state) }
-            progress.show(
-                reader.byteCount > 0 ? Double(reader.bytesRead) / Double(reader.byteCount) : 1,
-                "\(line) texts, \(state.tokens + shard.tokens.count) tokens")
+            if !shard.tokens.isEmpty || line > state.lines { try write(&shard, endLine: line, to: &state) }
         }
-        if !shard.tokens.isEmpty || line > state.lines { try write(&shard, endLine: line, to: &state) }
         progress.finish()
         if json {
             try Terminal.print(state.json(self).text + "\n")
@@ -59,7 +56,7 @@ struct EncodeRows {
                     + "\(fixed(state.counted > 0 ? Double(state.active) / Double(state.counted) : 0, 1)) active features per token"
             )
         }
-        if isStopped {
+        if Interrupt.wasRequested {
             Terminal.note("stopped by Ctrl-C; the same command goes on at line \(state.lines + 1)")
             throw ExitCode.failure
         }

@@ -1,9 +1,10 @@
-// Interrupt.swift - Ctrl-C while an answer is made.
+// Interrupt.swift - Ctrl-C while an answer is made, or row after row is worked on.
 //
 // Two ways to stop, because they leave different things behind. Before the first token nothing has
 // been said: the session's cancellation ends the call within a layer and the session stands as before.
 // After it, the flag ends generation at the next token, and what was said stays in the conversation. The
-// handler does atomic loads and stores only.
+// handler does atomic loads and stores only. A loop over rows is watched as a whole, and asks the flag after
+// each: between two watches Ctrl-C would end the program, and one that came too late to cancel a row would be forgotten.
 
 import Cabochon
 import Glibc

@@ -31,7 +31,7 @@ final class LineReader {
 
     deinit { if descriptor != STDIN_FILENO { close(descriptor) } }
 
-    /// The next line; nil at the end.
+    /// The next line; nil at the end, or where Ctrl-C (Interrupt) came before the whole line.
     func next() throws(Failure) -> [UInt8]? {
         var line: [UInt8] = []
         while true {
@@ -44,6 +44,7 @@ final class LineReader {
             line += block[offset...]
             offset = 0
             guard try fill() else {
+                if Interrupt.wasRequested { return nil }
                 bytesRead += line.count
                 return line.isEmpty ? nil : line
             }
@@ -55,6 +56,11 @@ final class LineReader {
         guard !isAtEnd else { return false }
         var bytes = [UInt8](repeating: 0, count: 1 << 16)
         while true {
+            // A pipe may have nothing for a long time. A signal ends this wait, but not one in read(2).
+            var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            repeat {
+                if Interrupt.wasRequested { return false }
+            } while poll(&request, 1, -1) < 0 && errno == EINTR
             let count = read(descriptor, &bytes, bytes.count)
             if count > 0 {
                 block = Array(bytes[..<count])

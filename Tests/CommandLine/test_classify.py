@@ -119,6 +119,24 @@ def test_control_c_leaves_whole_lines_to_go_on_from(cabochon, tiny, tmp_path):
     assert output.read_bytes().endswith(b"\n") and 0 < len(lines_of(output)) < 200
 
 
+def test_control_c_is_heard_while_rows_are_waited_for(cabochon, tiny, tmp_path, short):
+    rows, output = tmp_path / "rows", tmp_path / "verdicts.jsonl"
+    os.mkfifo(rows)
+    command = [PROGRAM, "classify", "--model", tiny, *short, *MINE, "--input", rows, "--output", output]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=cabochon.environment) as process:
+        with open(rows, "w") as writer:
+            # A group of rows is judged, and the next one never becomes whole.
+            writer.writelines(json.dumps({"prompt": str(number)}) + "\n" for number in range(70))
+            writer.flush()
+            while not output.exists() or output.read_bytes().count(b"\n") < 64:
+                assert process.poll() is None
+                os.sched_yield()
+            process.send_signal(signal.SIGINT)
+            _, words = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"stopped by Ctrl-C after 64 rows; the same command goes on" in words
+    assert len(lines_of(output)) == 64
+
+
 @pytest.mark.parametrize("option", ["--calibration", "--template-file", "--policy-file", "--evaluate"])
 def test_a_file_that_is_not_utf8_is_said_to_be_none(cabochon, tiny, tmp_path, option):
     path = tmp_path / "bytes"

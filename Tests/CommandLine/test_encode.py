@@ -1,11 +1,15 @@
 """`cabochon encode`, `scope-eval` and --steer, on the small checkpoint and its dictionaries."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
 
-from commandline import TINY
+from commandline import PROGRAM, TINY
 
 SAE = TINY / "expected" / "scope" / "resid_post_layer2.npz"
 DICTIONARY = ["--sae", SAE, "--site", "res", "--layer", 2]
@@ -76,6 +80,47 @@ def test_a_data_set_goes_on_where_it_stopped(cabochon, encode, tmp_path):
     assert "another input" in words
     half.write_text("\n".join(rows) + '\n{"txt": 1}\n')
     assert "line 6" in cabochon.failure(*encode, "--input", half, "--output", tmp_path / "b")
+
+
+def test_control_c_writes_what_there_is_also_while_a_line_is_waited_for(cabochon, encode, tmp_path):
+    rows = [json.dumps({"text": f"The {word} of the sea"}) + "\n" for word in ("song", "name", "light", "salt", "map")]
+    path, output = tmp_path / "rows.jsonl", tmp_path / "o"
+    arguments = [*encode, "--input", path, "--output", output, "--shard-tokens", "12"]
+    os.mkfifo(path)
+    command = [str(word) for word in (PROGRAM, *arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=cabochon.environment) as process:
+        with open(path, "w") as writer:
+            writer.writelines(rows[:3])
+            writer.flush()
+            while not (output / "progress.json").exists():
+                assert process.poll() is None
+                os.sched_yield()
+            # Time for the third text, of which no shard has been written.
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            _, words = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"stopped by Ctrl-C; the same command goes on at line 4" in words
+    assert set(read(output)["line"].tolist()) == {0, 1, 2}
+    path.unlink()
+    path.write_text("".join(rows))
+    cabochon.json(*arguments)
+    assert set(read(output)["line"].tolist()) == set(range(5))
+
+
+def test_no_control_c_is_forgotten_between_short_texts(cabochon, encode, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"}\n' * 40_000)
+    for round in range(4):
+        output = tmp_path / str(round)
+        arguments = [*encode, "--input", path, "--output", output, "--shard-tokens", "1000"]
+        with subprocess.Popen(list(map(str, [PROGRAM, *arguments])), stderr=subprocess.PIPE, env=cabochon.environment) as process:
+            while not (output / "progress.json").exists():
+                assert process.poll() is None
+                os.sched_yield()
+            time.sleep(0.01 * round)
+            process.send_signal(signal.SIGINT)
+            _, words = process.communicate(timeout=60)
+        assert process.returncode == 1 and b"stopped by Ctrl-C" in words
 
 
 def test_steering_changes_the_answer(cabochon, tiny, tmp_path):
