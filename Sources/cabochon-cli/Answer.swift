@@ -140,14 +140,10 @@ struct Answer {
     private static func describe(_ timings: Timings) -> JSONValue {
         .object([
             "prompt_tokens": .integer(timings.promptTokens), "prompt_seconds": .number(timings.promptSeconds),
-            "prompt_tokens_per_second": rate(timings.promptTokens, timings.promptSeconds).map { .number($0) } ?? .null,
+            "prompt_tokens_per_second": timings.promptRate.map { .number($0) } ?? .null,
             "decode_tokens": .integer(timings.decodeTokens), "decode_seconds": .number(timings.decodeSeconds),
-            "decode_tokens_per_second": rate(timings.decodeTokens, timings.decodeSeconds).map { .number($0) } ?? .null,
+            "decode_tokens_per_second": timings.decodeRate.map { .number($0) } ?? .null,
         ])
-    }
-
-    private static func rate(_ tokens: Int, _ seconds: Double) -> Double? {
-        tokens > 0 && seconds > 0 ? Double(tokens) / seconds : nil
     }
 
     /// One line for people, for standard error.
@@ -155,15 +151,27 @@ struct Answer {
         let threads = model.engine.threadCount
         var parts = ["\(model.backend), \(threads) \(threads == 1 ? "thread" : "threads")"]
         if let timings = result?.timings {
-            func part(_ name: String, _ tokens: Int, _ seconds: Double) -> String {
-                let rate = Self.rate(tokens, seconds).map { ", \(fixed($0, 1)) tokens/s" } ?? ""
+            func part(_ name: String, _ tokens: Int, _ rate: Double?) -> String {
+                let rate = rate.map { ", \(fixed($0, 1)) tokens/s" } ?? ""
                 return "\(name) \(tokens) \(tokens == 1 ? "token" : "tokens")\(rate)"
             }
-            parts.append(part("prompt", timings.promptTokens, timings.promptSeconds))
-            parts.append(part("decode", timings.decodeTokens, timings.decodeSeconds))
+            parts.append(part("prompt", timings.promptTokens, timings.promptRate))
+            parts.append(part("decode", timings.decodeTokens, timings.decodeRate))
         }
         parts.append(end.words)
         if isSampled, let seed = result?.seed { parts.append("seed \(seed)") }
         return parts.joined(separator: "; ")
+    }
+}
+
+extension Timings {
+    /// Tokens a second; nil where there is nothing to measure.
+    fileprivate var promptRate: Double? { Self.rate(promptTokens, promptSeconds) }
+
+    /// Of the tokens after the first, with which the time begins.
+    fileprivate var decodeRate: Double? { Self.rate(decodeTokens - 1, decodeSeconds) }
+
+    private static func rate(_ tokens: Int, _ seconds: Double) -> Double? {
+        tokens > 0 && seconds > 0 ? Double(tokens) / seconds : nil
     }
 }

@@ -42,10 +42,17 @@ struct BenchFile {
     /// Bytes of keys and values that one token of the case reads, on average.
     func kvBytesPerToken(of benchCase: BenchCase) -> Int {
         // A token at position p attends to p + 1 positions, and in a sliding layer to those in the window.
-        let middle = benchCase.depth + (benchCase.tokens + 1) / 2
-        let positions = configuration.slides.reduce(0) { sum, slides in
-            sum + (slides && configuration.slidingWindow > 0 ? min(middle, configuration.slidingWindow) : middle)
-        }
-        return 2 * positions * configuration.kvHeadCount * bytesPerKVRow
+        let (first, last) = (benchCase.depth + 1, benchCase.depth + benchCase.tokens)
+        let window = configuration.slidingWindow > 0 ? configuration.slidingWindow : last
+        let (full, sliding) = (Self.mean(first, last, atMost: last), Self.mean(first, last, atMost: window))
+        let positions = configuration.slides.reduce(0) { $0 + ($1 ? sliding : full) }
+        return Int((2 * positions * Double(configuration.kvHeadCount * bytesPerKVRow)).rounded())
+    }
+
+    /// The mean of the numbers from `first` to `last`, each taken as `most` where it is larger.
+    private static func mean(_ first: Int, _ last: Int, atMost most: Int) -> Double {
+        let growing = max(0, min(last, most) - first + 1)
+        let sum = growing * (2 * first + growing - 1) / 2 + (last - first + 1 - growing) * most
+        return Double(sum) / Double(last - first + 1)
     }
 }

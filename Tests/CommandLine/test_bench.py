@@ -177,3 +177,12 @@ def test_a_path_with_commas_and_quotation_marks_stays_one_field_of_csv(cabochon,
     lines = cabochon.text("bench", "--model", path, "--prompt", "4", "--decode", "0", "--repetitions", "1", "--csv")
     headings, row = csv.reader(io.StringIO(lines))
     assert len(row) == len(headings) == len(FIELDS) and row[0] == str(path)
+
+
+def test_bytes_of_keys_and_values_are_the_mean_over_positions_where_a_prompt_passes_the_window(cabochon, tiny_gguf):
+    arguments = ("--prompt", "20", "--decode", "1", "--depth", "2", "--repetitions", "1", "--backend", "scalar")
+    prefill, decode = cabochon.json("bench", "--model", tiny_gguf, *arguments)["results"]
+    # Two of four layers slide over 12 positions; keys and values are 2 heads of 16 numbers of 2 bytes each.
+    attended = [2 * position + 2 * min(position, 12) for position in range(1, 21)]
+    assert prefill["kv_bytes_per_token"] == round(sum(attended) / 20 * 2 * 2 * 16 * 2)
+    assert decode["kv_bytes_per_token"] == 4 * 3 * 2 * 2 * 16 * 2

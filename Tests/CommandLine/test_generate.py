@@ -45,8 +45,9 @@ def test_json_is_one_object_that_says_what_was_done(cabochon, tiny):
     timings = found["timings"]
     prompt = cabochon.json("tokenize", "--model", tiny, "--bos", "Hello")["tokens"]
     assert timings["prompt_tokens"] == len(prompt)
-    assert timings["prompt_seconds"] > 0 and timings["decode_seconds"] > 0
-    assert timings["decode_tokens_per_second"] == pytest.approx(timings["decode_tokens"] / timings["decode_seconds"])
+    # The first token comes with the prompt's time.
+    assert timings["decode_tokens"] == 5 and timings["prompt_seconds"] > 0 and timings["decode_seconds"] > 0
+    assert timings["decode_tokens_per_second"] == pytest.approx(4 / timings["decode_seconds"])
 
 
 @pytest.mark.parametrize("backend", ["avx512", "avxvnni", "avx2"])
@@ -67,6 +68,14 @@ def test_a_head_that_is_little_of_the_model_gets_no_screen(cabochon, tiny, tmp_p
     arguments = ["--prompt", "Hello", "--backend", "avx2", "--verbose", "--max-tokens", 400]
     words = cabochon.run("generate", "--model", model, *GREEDY, *arguments).stderr.decode()
     assert ("has a screen" in words) == is_screened
+
+
+def test_one_token_has_no_decode_rate(cabochon, tiny):
+    arguments = ["generate", "--model", tiny, *GREEDY, "--prompt", "Hello", "--max-tokens", 1]
+    timings = cabochon.json(*arguments)["timings"]
+    assert timings["decode_tokens"] == 1 and timings["decode_tokens_per_second"] is None
+    assert timings["prompt_tokens_per_second"] > 0
+    assert "; decode 1 token; " in cabochon.run(*arguments).stderr.decode()
 
 
 def test_text_goes_to_standard_output_and_timings_to_standard_error(cabochon, tiny):
