@@ -19,7 +19,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bindings" / "python"))
 
 import cabochon
-import gguf
 import numpy
 
 BLOCK = 32
@@ -50,6 +49,10 @@ def main():
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--bits", type=int, nargs="+", default=(4, 5, 6))
     options = parser.parse_args()
+    try:
+        import gguf
+    except ModuleNotFoundError as missing:
+        parser.exit(1, f"{parser.prog}: {missing}; pip install gguf\n")
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(options.model).tensors}
     embedding = tensors["token_embd.weight"]
     head = gguf.quants.dequantize(embedding.data, embedding.tensor_type).astype(numpy.float32)

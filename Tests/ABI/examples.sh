@@ -43,6 +43,13 @@ check "moderate.c scores each line" sh -c "printf 'one\ntwo' | '$folder/moderate
 check "an error is one line, and exit 1" sh -c \
     "'$folder/hello' /nowhere 2>'$folder/errors'; test \$? = 1 && test \$(wc -l <'$folder/errors') = 1"
 
+check "stream.c says why it fails" sh -c "! '$folder/stream' /nowhere Hi 2>'$folder/errors' &&
+    grep -q '^stream: .*/nowhere' '$folder/errors'"
+check "installs under a name with a blank" scripts/install.sh "$build" "" "$folder/in stalled" "$version"
+# pkg-config writes for a shell.
+check "pkg-config quotes it" sh -c "eval cc Examples/c/hello.c \
+    \$(PKG_CONFIG_PATH='$folder/in stalled/lib/pkgconfig' pkg-config --cflags --libs cabochon) -o '$folder/blank'"
+
 python=$build/venv/bin/python
 if [ -x "$python" ]; then
     export PYTHONPATH=bindings/python CABOCHON_LIBRARY="$folder/installed/lib/libcabochon.so.1"

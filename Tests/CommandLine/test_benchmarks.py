@@ -1,6 +1,7 @@
 """Benchmarks/: what its programs do where something cannot be measured. Their numbers are no test's business."""
 
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
@@ -115,3 +116,13 @@ def test_programs_that_call_ops_refuse_what_this_processor_cannot_run(tmp_path, 
     for library, words in ((plugin, "this processor lacks"), (libm, "cabochon_backend_v1"), ("/no/such.so", "/no/such.so")):
         done = subprocess.run([tmp_path / program, library], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and words in done.stderr, (library, done)
+
+
+def test_head_screen_says_what_it_needs_and_helps_without_it(tmp_path):
+    command = [sys.executable, str(ROOT / "Benchmarks" / "head_screen.py")]
+    (tmp_path / "gguf.py").write_text("raise ModuleNotFoundError(\"No module named 'gguf'\", name='gguf')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0 and "--bits" in done.stdout
+    done = subprocess.run([*command, TINY_GGUF, TINY_GGUF], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1 and "pip install gguf" in done.stderr and "Traceback" not in done.stderr
