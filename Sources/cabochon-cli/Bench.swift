@@ -36,22 +36,26 @@ struct BenchCommand: ParsableCommand {
             valueName: "name"))
     var backend: [String] = []
 
-    @Option(help: ArgumentHelp("Counts of threads, as 1,2. Without it: as many as processors.", valueName: "counts"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Counts of threads, as 1,2. Without it: as many as processors.", valueName: "counts"))
     var threads: NumberList?
 
-    @Option(help: ArgumentHelp("Lengths of prompts to prefill; 0 for none.", valueName: "tokens"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("Lengths of prompts to prefill; 0 for none.", valueName: "tokens"))
     var prompt = NumberList([512])
 
-    @Option(help: ArgumentHelp("Tokens to decode in a row; 0 for none.", valueName: "tokens"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Tokens to decode in a row; 0 for none.", valueName: "tokens"))
     var decode = 64
 
-    @Option(help: ArgumentHelp("Tokens that come before what is decoded.", valueName: "tokens"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("Tokens that come before what is decoded.", valueName: "tokens"))
     var depth = NumberList([0, 1024, 4096])
 
     @Option(help: CacheType.help)
     var kvType = CacheType(.f16)
 
-    @Option(help: ArgumentHelp("Repetitions of each.", valueName: "count"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Repetitions of each.", valueName: "count"))
     var repetitions = 5
 
     @Flag(help: "Measure the machine's read bandwidth and arithmetic beside each repetition.")
@@ -72,6 +76,7 @@ struct BenchCommand: ParsableCommand {
     func validate() throws {
         if json && csv { throw ValidationError("Give --json or --csv, not both.") }
         if model.contains("") { throw ValidationError("--model is empty; it is a file's or folder's path.") }
+        if backend.contains("") { throw ValidationError("--backend is empty; it is a name or a path.") }
         let counts = threads?.numbers ?? []
         if !counts.allSatisfy({ (1...256).contains($0) }) { throw ValidationError("--threads are from 1 to 256.") }
         for (name, numbers) in [("--prompt", prompt.numbers), ("--depth", depth.numbers), ("--decode", [decode])] {

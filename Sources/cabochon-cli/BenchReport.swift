@@ -64,7 +64,7 @@ struct BenchReport {
     }
 
     private static func name(of path: String) -> String {
-        path.split(separator: "/").last.map(String.init) ?? path
+        oneLine(path.split(separator: "/").last.map(String.init) ?? path)
     }
 
     private func rate(_ tokensPerSecond: Double) -> String { fixed(tokensPerSecond, tokensPerSecond < 100 ? 2 : 1) }

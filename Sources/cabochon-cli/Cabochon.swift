@@ -29,6 +29,7 @@ struct CabochonCommand: ParsableCommand {
         do {
             do {
                 try checkArguments()
+                try checkHelp()
                 var command = try parseAsRoot()
                 try command.run()
             } catch  where !(error is Failure) {
@@ -54,5 +55,16 @@ struct CabochonCommand: ParsableCommand {
                 throw ValidationError("Argument \(index) is not UTF-8: \(String(cString: argument))")
             }
         }
+    }
+
+    /// The parser's own `help` passes over words that it does not know.
+    private static func checkHelp() throws {
+        let words = CommandLine.arguments.dropFirst().filter { !$0.hasPrefix("-") }
+        guard words.first == "help" else { return }
+        let names = configuration.subcommands.map { $0.configuration.commandName } + ["help"]
+        if let name = words.dropFirst().first, !names.contains(name) {
+            throw ValidationError("There is no command '\(name)'.")
+        }
+        if let word = words.dropFirst(2).first { throw ValidationError("Unexpected argument '\(word)'") }
     }
 }

@@ -68,10 +68,10 @@ struct ClassifyCommand: ParsableCommand {
 
     func run() throws {
         // What is wrong with these is said before a model takes its time to load.
-        let given = try policies.policies()
+        let policies = try policies.policies()
+        try thresholds.check(policies)
         let model = try model.load(common)
         let guardian = try template.makeGuard(model)
-        let policies = given ?? guardian.options.policies
         let limits = try thresholds.thresholds(for: policies, template: guardian.options.template.name)
         let report = VerdictReport(thresholds: limits)
         if let input {

@@ -14,7 +14,9 @@ struct CommonOptions: ParsableArguments {
             valueName: "name"))
     var backend: String?
 
-    @Option(help: ArgumentHelp("Threads that compute. Without it: as many as processors.", valueName: "count"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Threads that compute. Without it: as many as processors.", valueName: "count"))
     var threads: Int?
 
     @Flag(help: "Print JSON on standard output.")
@@ -24,6 +26,7 @@ struct CommonOptions: ParsableArguments {
     var verbose = false
 
     func validate() throws {
+        if backend == "" { throw ValidationError("--backend is empty; it is a name or a path.") }
         if let threads, !(1...256).contains(threads) {
             throw ValidationError("--threads is \(threads); it is from 1 to 256.")
         }

@@ -17,7 +17,8 @@ struct DictionaryOptions: ParsableArguments {
             valueName: "name"))
     var site: String?
 
-    @Option(help: ArgumentHelp("The layer. Without it: what the path says.", valueName: "number"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("The layer. Without it: what the path says.", valueName: "number"))
     var layer: Int?
 
     @OptionGroup var cache: CacheOptions

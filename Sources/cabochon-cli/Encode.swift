@@ -37,12 +37,13 @@ struct EncodeCommand: ParsableCommand {
     var promptFile: String?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Features to look at, as 12,400: only their rows of the encoder are read. Without it: all.",
             valueName: "numbers"))
     var features: FeatureList?
 
-    @Option(help: ArgumentHelp("Features to show for each token.", valueName: "count"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Features to show for each token.", valueName: "count"))
     var top: Int = 6
 
     @Flag(help: "With --json: for each token its strongest features.")
@@ -57,10 +58,12 @@ struct EncodeCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The folder for the features of --input.", valueName: "folder"))
     var output: String?
 
-    @Option(help: ArgumentHelp("Tokens of a text that are read together, with --input.", valueName: "tokens"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Tokens of a text that are read together, with --input.", valueName: "tokens"))
     var context: Int = 1024
 
-    @Option(help: ArgumentHelp("Tokens of a shard, about, with --input.", valueName: "tokens"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Tokens of a shard, about, with --input.", valueName: "tokens"))
     var shardTokens: Int = 65_536
 
     func validate() throws {

@@ -29,10 +29,13 @@ struct FeaturesCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The page to write.", valueName: "path"))
     var html: String?
 
-    @Option(help: ArgumentHelp("Features to show, those that fired most often first.", valueName: "count"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Features to show, those that fired most often first.", valueName: "count"))
     var limit: Int = 1000
 
-    @Option(help: ArgumentHelp("Tokens of a text that are read together.", valueName: "tokens"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("Tokens of a text that are read together.", valueName: "tokens"))
     var context: Int = 512
 
     func validate() throws {

@@ -43,6 +43,7 @@ struct GenerateCommand: ParsableCommand {
     var system: String?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Give each token's log-probability and this many of the likeliest, at most 20; with --json.",
             valueName: "count"))

@@ -23,8 +23,14 @@ struct PolicyOptions: ParsableArguments {
             valueName: "path"))
     var policyFile: [String] = []
 
-    /// The policies in the order of the three options; nil for none, which are the guard's own.
-    func policies() throws(Failure) -> [Policy]? {
+    func validate() throws {
+        for name in policy {
+            do throws(CabochonError) { _ = try Policy.named(name) } catch { throw ValidationError(error.message) }
+        }
+    }
+
+    /// The policies in the order of the three options; without any, the guard's own.
+    func policies() throws(Failure) -> [Policy] {
         var policies: [Policy] = []
         for name in policy {
             policies.append(try orFail { () throws(CabochonError) in try Policy.named(name) })
@@ -34,7 +40,7 @@ struct PolicyOptions: ParsableArguments {
             policies.append(try orFail { () throws(CabochonError) in try Policy(name: name, text: text) })
         }
         for path in policyFile { policies += try Self.read(path) }
-        return policies.isEmpty ? nil : policies
+        return policies.isEmpty ? Guard.Options().policies : policies
     }
 
     /// "name=text", where the name is one word of letters, digits, "_" and "-".
@@ -94,7 +100,9 @@ struct GuardTemplateOptions: ParsableArguments {
     @Flag(help: "Content that does not fit the context loses its middle instead of being refused.")
     var shorten = false
 
-    @Option(help: ArgumentHelp("Tokens of several rows that are worked on together.", valueName: "count"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Tokens of several rows that are worked on together.", valueName: "count"))
     var batchTokens = 2048
 
     func validate() throws {
@@ -130,6 +138,7 @@ struct GuardTemplateOptions: ParsableArguments {
 /// Scores from which on content is flagged. None is built in: the model card gives none.
 struct ThresholdOptions: ParsableArguments {
     @Option(
+        parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "Flag scores from this on, for all policies or for one; may be given several times.",
             valueName: "[policy=]score"))
@@ -138,18 +147,18 @@ struct ThresholdOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Thresholds from the file that --evaluate --save-calibration wrote.", valueName: "path"))
     var calibration: String?
 
+    /// Refuses a threshold for none of the policies.
+    func check(_ policies: [Policy]) throws(ValidationError) {
+        for name in threshold.compactMap(\.policy) where !policies.contains(where: { $0.name == name }) {
+            throw ValidationError("--threshold for \"\(name)\", which is none of the policies.")
+        }
+    }
+
     func thresholds(for policies: [Policy], template: String) throws(Failure) -> [String: Double] {
         var thresholds =
             try calibration.map { path throws(Failure) in try Calibration.read(path, template: template) } ?? [:]
         for entry in threshold {
-            guard let name = entry.policy else {
-                for policy in policies { thresholds[policy.name] = entry.score }
-                continue
-            }
-            guard policies.contains(where: { $0.name == name }) else {
-                throw Failure("--threshold for \"\(name)\", which is none of the policies")
-            }
-            thresholds[name] = entry.score
+            for name in entry.policy.map({ [$0] }) ?? policies.map(\.name) { thresholds[name] = entry.score }
         }
         return thresholds
     }

@@ -87,13 +87,8 @@ struct InspectCommand: ParsableCommand {
         table.append("parameters", "\(count) (\(fixed(Double(count) / 1e6, 1)) million)")
         table.append("bytes", "\(description.byteCount) (\(byteCount(description.byteCount)))")
         var metadata = Table(["metadata": .left, "": .left])
-        for entry in description.metadata { metadata.append(entry.key, oneLine(entry.value)) }
+        for entry in description.metadata { metadata.append(entry.key, entry.value) }
         return table.text.drop { $0 == "\n" } + "\n" + metadata.text
-    }
-
-    /// `value`, as a JSON string where it has line breaks (chat templates do).
-    private static func oneLine(_ value: String) -> String {
-        value.utf8.contains(UInt8(ascii: "\n")) ? JSONValue.string(value).text : value
     }
 
     private static func table(_ tensors: [TensorDescription]) -> String {

@@ -4,22 +4,32 @@ import ArgumentParser
 import Cabochon
 
 struct SamplingOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("The most tokens of one answer.", valueName: "count"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("The most tokens of one answer.", valueName: "count"))
     var maxTokens = 256
 
-    @Option(help: ArgumentHelp("0 takes the likeliest token each time; 1 samples as trained.", valueName: "t"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("0 takes the likeliest token each time; 1 samples as trained.", valueName: "t"))
     var temperature: Float = 1
 
-    @Option(help: ArgumentHelp("Sample among the k likeliest tokens; 0: among all.", valueName: "k"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Sample among the k likeliest tokens; 0: among all.", valueName: "k"))
     var topK = 0
 
-    @Option(help: ArgumentHelp("Sample among the likeliest that together have this probability.", valueName: "p"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Sample among the likeliest that together have this probability.", valueName: "p"))
     var topP: Float = 1
 
-    @Option(help: ArgumentHelp("Leave out tokens less likely than this share of the likeliest.", valueName: "p"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Leave out tokens less likely than this share of the likeliest.", valueName: "p"))
     var minP: Float = 0
 
-    @Option(help: ArgumentHelp("Above 1, makes tokens that were there already less likely.", valueName: "factor"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Above 1, makes tokens that were there already less likely.", valueName: "factor"))
     var repetitionPenalty: Float = 1
 
     @Option(
@@ -33,11 +43,14 @@ struct SamplingOptions: ParsableArguments {
     var frequencyPenalty: Float = 0
 
     @Option(
+        parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "Added to the logit of one token; may be given several times. -inf bans it.", valueName: "id:bias"))
     var logitBias: [TokenBias] = []
 
-    @Option(help: ArgumentHelp("Same seed, same text. Without it one is drawn, and reported.", valueName: "number"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Same seed, same text. Without it one is drawn, and reported.", valueName: "number"))
     var seed: UInt64?
 
     @Option(
@@ -100,7 +113,9 @@ struct TokenBias: ExpressibleByArgument {
 
 /// How many positions a conversation may hold, and in what numbers they are kept.
 struct ContextOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Positions of the context. Without it: the model's own.", valueName: "tokens"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Positions of the context. Without it: the model's own.", valueName: "tokens"))
     var context: Int?
 
     @Option(help: CacheType.help)

@@ -34,10 +34,10 @@ struct ScopeEvalCommand: ParsableCommand {
     @Option(help: ArgumentHelp("The same model in another quantisation.", valueName: "path"))
     var against: String?
 
-    @Option(help: ArgumentHelp("Tokens of a piece.", valueName: "tokens"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Tokens of a piece.", valueName: "tokens"))
     var context: Int = 512
 
-    @Option(help: ArgumentHelp("Tokens to read at most.", valueName: "tokens"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Tokens to read at most.", valueName: "tokens"))
     var maxTokens: Int = 20_000
 
     func validate() throws {

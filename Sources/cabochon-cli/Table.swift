@@ -1,5 +1,7 @@
 // Table.swift - rows of text in columns, for people; programs take --json.
 
+import Cabochon
+
 struct Table {
     private var rows: [[String]]
     private let alignments: [Alignment]
@@ -14,8 +16,8 @@ struct Table {
         alignments = columns.map(\.alignment)
     }
 
-    mutating func append(_ cells: String...) { rows.append(cells) }
-    mutating func append(_ cells: [String]) { rows.append(cells) }
+    mutating func append(_ cells: String...) { append(cells) }
+    mutating func append(_ cells: [String]) { rows.append(cells.map(oneLine)) }
 
     /// The rows under their headings, two blanks between columns, none at a line's end.
     var text: String {
@@ -32,6 +34,11 @@ struct Table {
         let line = cells.joined(separator: "  ")
         return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
     }
+}
+
+/// `text`, as a JSON string where it has line breaks (chat templates do, and file names may) or other control characters.
+func oneLine(_ text: String) -> String {
+    text.utf8.contains { $0 < 0x20 || $0 == 0x7F } ? JSONValue.string(text).text : text
 }
 
 /// `value` with a fixed number of decimals.

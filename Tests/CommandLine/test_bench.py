@@ -186,3 +186,11 @@ def test_bytes_of_keys_and_values_are_the_mean_over_positions_where_a_prompt_pas
     attended = [2 * position + 2 * min(position, 12) for position in range(1, 21)]
     assert prefill["kv_bytes_per_token"] == round(sum(attended) / 20 * 2 * 2 * 16 * 2)
     assert decode["kv_bytes_per_token"] == 4 * 3 * 2 * 2 * 16 * 2
+
+
+def test_a_file_name_with_a_line_break_stays_in_its_row(cabochon, tiny_gguf, tmp_path):
+    path = tmp_path / "one\ntwo.gguf"
+    path.symlink_to(tiny_gguf)
+    lines = cabochon.text("bench", "--model", path, "--prompt", "4", "--decode", "0", "--repetitions", "1").splitlines()
+    assert len(lines) == 2 and lines[1].startswith('"one\\ntwo.gguf" ')
+    assert lines[0].index("what") == lines[1].index("prefill")

@@ -50,7 +50,7 @@ def test_policies_by_name_by_text_and_by_file(cabochon, tiny, tmp_path, short):
         "classify", "--model", tiny, *short, "--prompt", "Hello", "--policy", "violence", "--policy-text", "No x = y here.",
         *MINE, "--policy-file", tmp_path / "more.json", "--policy-file", tmp_path / "polite.txt")
     assert [verdict["policy"] for verdict in found["verdicts"]] == ["violence", "custom", "kind", "a", "b", "polite"]
-    message = cabochon.failure("classify", "--model", tiny, "--prompt", "Hello", "--policy", "spam")
+    message = cabochon.failure("classify", "--model", tiny, "--prompt", "Hello", "--policy", "spam", status=2)
     assert "spam" in message and "hate_speech" in message
 
 
@@ -59,7 +59,7 @@ def test_only_given_thresholds_flag(cabochon, tiny, short):
     found = cabochon.json(*arguments, "--threshold", "0", "--threshold", "violence=1")
     assert [verdict["flagged"] for verdict in found["verdicts"]] == [False, True]
     assert "flagged" not in cabochon.text(*arguments) and "flagged" in cabochon.text(*arguments, "--threshold", "kind=0")
-    assert "nope" in cabochon.failure(*arguments, "--threshold", "nope=0.5")
+    assert "nope" in cabochon.failure(*arguments, "--threshold", "nope=0.5", status=2)
 
 
 def test_bad_usage(cabochon, tiny):

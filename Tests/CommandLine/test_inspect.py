@@ -27,6 +27,13 @@ def test_inspect_for_people_has_the_same_facts(cabochon, tiny_gguf):
     assert "blk.3" not in cabochon.text("inspect", "--model", tiny_gguf, "--no-tensors")
 
 
+def test_a_file_name_with_a_line_break_stays_in_its_row(cabochon, tiny_gguf, tmp_path):
+    path = tmp_path / "one\ntwo.gguf"
+    path.symlink_to(tiny_gguf)
+    lines = cabochon.text("inspect", "--model", path).splitlines()
+    assert [line.split(None, 1)[1] for line in lines if line.startswith("model ")] == [f'"{tmp_path}/one\\ntwo.gguf"']
+
+
 def test_backends_are_listed_best_first_with_scalar_last(cabochon):
     found = cabochon.json("backends")
     names = [backend["name"] for backend in found["backends"]]

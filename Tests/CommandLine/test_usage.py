@@ -44,14 +44,35 @@ def test_version_is_three_numbers(cabochon):
     ["generate", "--model", "x", "--prompt", "a", "--context", "0"],
     ["generate", "--model", "x", "--prompt", "a", "--context", "16777217"],
     ["tokenize", "--model", "", "a"],
+    ["generate", "--model", "x", "--prompt", "a", "--backend", ""],
     ["bench", "--model", ""],
+    ["bench", "--model", "x", "--backend", ""],
     ["generate", "--model", "x", "--prompt", "a", "--kv-type", "q8"],
     ["tokenize", "--model", "x", "--decode", "--pieces", "1"],
     ["no-such-command"],
+    ["help", "no-such-command"],
+    ["help", "generate", "no-such-command"],
 ])
 def test_bad_usage_exits_with_2_and_prints_nothing_on_standard_output(cabochon, arguments):
     message = cabochon.failure(*arguments, status=2)
     assert "Error:" in message and "sage:" in message
+
+
+@pytest.mark.parametrize("arguments", [
+    ["generate", "--max-tokens"], ["generate", "--temperature"], ["generate", "--top-k"], ["generate", "--seed"],
+    ["generate", "--threads"], ["generate", "--context"], ["generate", "--logprobs"], ["chat", "--min-p"],
+    ["bench", "--threads"], ["bench", "--depth"], ["classify", "--threshold"], ["classify", "--batch-tokens"],
+    ["encode", "--sae", "x", "--layer"], ["scope-eval", "--sae", "x", "--max-tokens"],
+])
+def test_a_negative_number_is_a_value_and_said_to_be_a_wrong_one(cabochon, arguments):
+    needed = {"classify": ["--prompt", "a"], "encode": [], "scope-eval": ["--input", "x"]}.get(arguments[0], [])
+    message = cabochon.failure(*arguments, "-1", "--model", "x", *needed, status=2)
+    assert arguments[-1] in message and "Missing value" not in message
+
+
+@pytest.mark.parametrize("arguments", [["help"], ["help", "generate"], ["help", "help"], ["generate", "--help"]])
+def test_help_for_what_there_is_succeeds(cabochon, arguments):
+    assert "USAGE: cabochon " in cabochon.text(*arguments)
 
 
 @pytest.mark.parametrize("command", ["generate", "chat", "tokenize", "inspect", "bench"])
