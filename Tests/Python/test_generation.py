@@ -245,6 +245,24 @@ def test_an_exception_in_on_text_comes_out(model):
         model.generate(PROMPT, on_text=broken, **VARIED)
 
 
+@pytest.mark.parametrize("last", [1, 5])
+def test_an_exception_in_on_text_leaves_the_session_as_before(model, last):
+    # Also at the answer's last token, when there is nothing left to stop.
+    session = model.session()
+    session.generate(PROMPT, max_tokens=3, **VARIED)
+    tokens, logits = session.tokens, session.logits()
+    pieces = []
+
+    def broken(text):
+        pieces.append(text)
+        if len(pieces) == last:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        session.generate("And then", max_tokens=5, on_text=broken, **VARIED)
+    assert len(pieces) == last and session.tokens == tokens and np.array_equal(session.logits(), logits)
+
+
 def test_on_text_cannot_use_its_own_session(model):
     session = model.session()
     refused = []

@@ -174,6 +174,21 @@ def test_an_exception_of_a_check_handler_comes_through(model, short):
         model.generate("Hello", guard=guarding, **ANSWER)
 
 
+def test_an_exception_of_a_check_of_the_prompt_ends_an_answer_that_is_held_back(model, short):
+    checks = []
+
+    def handler(check):
+        checks.append(check.answer_tokens)
+        raise KeyError("mine")
+
+    guarding = cabochon.Guarding(short, thresholds=2.0, policies=POLICY, on_check=handler)
+    with model.session() as session:
+        with pytest.raises(KeyError, match="mine"):
+            session.generate("Hello", guard=guarding, **{**ANSWER, "max_tokens": 500})
+        assert checks == [None] and session.length == 0
+        assert len(session.generate("Hello", **ANSWER).tokens) == 12
+
+
 def test_two_models_guard_one_another(model_path, model, short):
     other = cabochon.Model(model_path, backend="scalar")
     guarding = cabochon.Guarding(short, "window", thresholds=2.0, interval=6, policies=POLICY)

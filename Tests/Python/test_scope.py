@@ -373,8 +373,13 @@ def test_an_exception_in_on_features_comes_back(exact, residual, ids):
     def fail(which, found):
         raise RuntimeError("enough")
 
+    session = exact.session()
+    session.append(ids)
     with pytest.raises(RuntimeError, match="enough"):
-        exact.generate(ids, watch=[residual[0]], on_features=fail, max_tokens=3, **GREEDY)
+        session.generate((), watch=[residual[0]], on_features=fail, max_tokens=3, **GREEDY)
+    assert session.tokens == list(ids)
+    answer = session.generate((), max_tokens=3, **GREEDY)
+    assert answer.tokens == exact.generate(ids, max_tokens=3, **GREEDY).tokens
 
 
 def subset(found, listed):

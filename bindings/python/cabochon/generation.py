@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequen
 import numpy as np
 
 from . import _declarations as c
-from ._calls import Ids, call, ids_array, int_pointer, integer, utf8
+from ._calls import Ids, call, filled_ids, ids_array, int_pointer, integer, utf8
+from ._callbacks import Callbacks
 from ._library import library
 from .errors import Error
 from .features import Features, joined, taken
@@ -179,64 +180,64 @@ def run(
     """Generates in a session, given by its handle; ``prompt_text`` is what a guard judges."""
     encoded, alive = options.encode()
     ids = ids_array(prompt)
+    callbacks = Callbacks(stop=lambda: library().cabochon_session_cancel(session))
     logprobs: List[TokenLogprob] = []
-    raised: List[BaseException] = []
 
     def on_token(_: Any, pointer: Any) -> int:
-        # An exception cannot pass through C: it waits here until the call is back.
-        try:
-            if raised:
-                return 1
-            token = pointer.contents
-            if options.logprobs:
-                top = [(one.token, one.logprob) for one in token.alternatives[: token.alternative_count]]
-                logprobs.append(TokenLogprob(token.id, token.logprob, top))
-            if on_text is not None:
-                return 1 if on_text(ctypes.string_at(token.text, token.text_len).decode("utf-8")) else 0
+        token = pointer.contents
+        if options.logprobs:
+            top = [(one.token, one.logprob) for one in token.alternatives[: token.alternative_count]]
+            logprobs.append(TokenLogprob(token.id, token.logprob, top))
+        if on_text is None:
             return 0
-        except BaseException as exception:  # noqa: B902 - KeyboardInterrupt as well
-            raised.append(exception)
-            return 1
+        return 1 if on_text(ctypes.string_at(token.text, token.text_len).decode("utf-8")) else 0
 
     watched: List[List[Features]] = [[] for _ in options.watch]
 
     def on_features(_: Any, index: int, positions: Any, found: Any) -> None:
-        try:
-            rows = library().cabochon_features_row_count(found)
-            features = taken(found, np.ctypeslib.as_array(positions, (rows,)).astype(np.int64))
-            watched[index].append(features)
-            if options.on_features is not None:
-                options.on_features(index, features)
-        except BaseException as exception:  # noqa: B902 - KeyboardInterrupt as well
-            raised.append(exception)
+        rows = library().cabochon_features_row_count(found)
+        features = taken(found, np.ctypeslib.as_array(positions, (rows,)).astype(np.int64))
+        watched[index].append(features)
+        if options.on_features is not None:
+            options.on_features(index, features)
 
     if options.watch:
-        encoded.on_features = c.FEATURES_CALLBACK(on_features)
+        encoded.on_features = callbacks.wrap(c.FEATURES_CALLBACK, on_features)
     # Without a handler every token would still cross into Python only to be dropped.
-    callback = c.TOKEN_CALLBACK(on_token) if on_text is not None or options.logprobs or options.watch else c.TOKEN_CALLBACK()
+    is_heard = on_text is not None or options.logprobs or options.watch
+    callback = callbacks.wrap(c.TOKEN_CALLBACK, on_token) if is_heard else c.TOKEN_CALLBACK()
     handle = ctypes.c_void_p()
     given = (int_pointer(ids), len(ids))
     rest = (callback, None, ctypes.byref(handle))
+    before = library().cabochon_session_length(session)
     try:
         if options.guard is None:
-            call("cabochon_session_generate", session, *given, ctypes.byref(encoded), *rest)
+            callbacks.call("cabochon_session_generate", session, *given, ctypes.byref(encoded), *rest)
         else:
-            guarding, words, alive_too = options.guard.encode(prompt_text, raised)
+            guarding, words, alive_too = options.guard.encode(prompt_text, callbacks)
             judged = (words, len(words), ctypes.byref(encoded), ctypes.byref(guarding))
-            call("cabochon_guard_generate", options.guard.guard._handle, session, *given, *judged, *rest)
+            callbacks.call("cabochon_guard_generate", options.guard.guard._handle, session, *given, *judged, *rest)
             del alive_too
-    except Error:
-        if raised:
-            raise raised[0] from None
-        raise
-    del alive
-    try:
-        if raised:
-            raise raised[0]
+        del alive
         found = [joined(parts) for parts in watched] if options.watch else None
         return _finished(handle, logprobs if options.logprobs else None, found)
+    except BaseException:
+        if handle:
+            _undo(session, before, is_steered=bool(options.steer or options.splice))
+        raise
     finally:
         library().cabochon_generation_free(handle)
+
+
+def _undo(session: int, length: int, is_steered: bool) -> None:
+    """Takes back an answer that C has finished, as C does with one that fails.
+
+    What was the last token before may have been read during the answer, and steered: it is read again.
+    """
+    kept = max(length - 1, 0) if is_steered else length
+    again = ids_array(filled_ids("cabochon_session_tokens", session)[kept:length])
+    call("cabochon_session_truncate", session, kept)
+    call("cabochon_session_append", session, int_pointer(again), len(again))
 
 
 def prompt_words(prompt: Prompt) -> Optional[str]:

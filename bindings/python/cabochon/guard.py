@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List,
 
 from . import _declarations as c
 from ._calls import Ids, c_string, call, filled_ids, ids_array, int_pointer, integer, make, utf8
+from ._callbacks import Callbacks
 from ._library import library
 from .errors import Error
 
@@ -114,26 +115,22 @@ class Guard:
     ) -> List[Union[List[Verdict], Error]]:
         """Judges many rows, prompts or (prompt, response), faster than one by one.
 
-        A row that cannot be judged has its ``Error`` in the result, and the others go on.
+        A row that cannot be judged has its ``Error`` in the result, and the others go on. Ctrl-C ends the work
+        at the next row.
         """
         names, array, _alive = self._policies(policies)
         texts = [_content(row, None) if isinstance(row, str) else _content(*row) for row in rows]
         given = (c.GuardRow * len(texts))(*texts)
         results: List[Union[List[Verdict], Error]] = []
-        raised: List[BaseException] = []
 
         def on_row(_: Any, __: int, verdicts: Any, count: int, failure: Any) -> int:
-            try:
-                results.append(_verdicts(names, verdicts[:count]) if not failure else _error(failure))
-                return 0
-            except BaseException as exception:  # noqa: B902 - KeyboardInterrupt as well
-                raised.append(exception)
-                return 1
+            results.append(_verdicts(names, verdicts[:count]) if not failure else _error(failure))
+            return 0
 
-        callback = c.GUARD_ROW_CALLBACK(on_row)
-        call("cabochon_guard_classify_rows", self._handle, given, len(given), array, len(array), callback, None)
-        if raised:
-            raise raised[0]
+        callbacks = Callbacks()
+        callback = callbacks.wrap(c.GUARD_ROW_CALLBACK, on_row)
+        arguments = (given, len(given), array, len(array), callback, None)
+        callbacks.call("cabochon_guard_classify_rows", self._handle, *arguments)
         return results
 
     def render(self, prompt: str, response: Optional[str] = None, policy: str = "", text: str = "") -> List[int]:
@@ -208,7 +205,7 @@ class Guarding:
     prompt_text: Optional[str] = None
     on_check: Optional[Callable[[Check], Any]] = None
 
-    def encode(self, prompt_text: Optional[str], raised: List[BaseException]) -> Tuple[c.GuardingOptions, bytes, Any]:
+    def encode(self, prompt_text: Optional[str], callbacks: Callbacks) -> Tuple[c.GuardingOptions, bytes, Any]:
         """The C struct, the prompt's words, and what must stay alive as long as they are used."""
         words = self.prompt_text if self.prompt_text is not None else prompt_text
         if words is None:
@@ -226,14 +223,12 @@ class Guarding:
         options.thresholds, options.threshold_count = thresholds, len(thresholds)
 
         def on_check(_: Any, is_answer: int, answer_tokens: int, verdicts: Any, count: int) -> None:
-            try:
-                if self.on_check is not None:
-                    self.on_check(Check(answer_tokens if is_answer else None, _verdicts(names, verdicts[:count])))
-            except BaseException as exception:  # noqa: B902 - raised when the call is back
-                raised.append(exception)
+            if self.on_check is not None:
+                self.on_check(Check(answer_tokens if is_answer else None, _verdicts(names, verdicts[:count])))
 
-        options.on_check = c.GUARDING_CALLBACK(on_check) if self.on_check is not None else c.GUARDING_CALLBACK()
-        return options, utf8(words), (alive, array, thresholds, on_check)
+        if self.on_check is not None:
+            options.on_check = callbacks.wrap(c.GUARDING_CALLBACK, on_check)
+        return options, utf8(words), (alive, array, thresholds)
 
     def _thresholds(self, names: Sequence[str]) -> Any:
         if self.thresholds is None:

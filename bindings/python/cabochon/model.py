@@ -252,7 +252,8 @@ class Model:
 
         ``prompt`` is text (a BOS is put before it; control tokens in it stay text), token ids, or
         chat messages. ``on_text`` gets each bit of text as it becomes certain, and ends the answer
-        by returning something true. Options, all by keyword:
+        by returning something true. What a handler raises comes out of this call, and so does Ctrl-C, where
+        there is a handler at the next token. Options, all by keyword:
 
         - ``max_tokens`` 256; ``ignore_eos`` False: whether to go on past the end of the turn
         - ``temperature`` 1.0: 0 is greedy; ``top_k`` 0 and ``top_p`` 1.0: all tokens; ``min_p`` 0.0

@@ -29,7 +29,7 @@ class Session:
     Calls from several threads wait for each other; only ``cancel`` does not. While a stream uses the
     session, from its first piece until it is read to its end or closed, they raise instead, on every
     thread: a stream waits for its reader, who may be the one that calls. A call that fails or is
-    cancelled leaves the session as it was before.
+    cancelled, or whose handler raises, leaves the session as it was before.
     """
 
     def __init__(self, model: "Model", handle: int) -> None:
