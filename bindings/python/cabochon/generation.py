@@ -160,8 +160,7 @@ def _draft_handle(assist: Any) -> int:
 
     if not isinstance(assist, Model):
         raise Error("invalid_argument", f'assist is {assist!r}: a draft Model or "prompt-lookup"')
-    # The handle of a closed model is 0, which C takes for none.
-    return assist._handle or 1
+    return assist._handle
 
 
 def _checked(name: str, value: Any, least: Any, most: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _declarations as c
 from ._calls import Ids, c_string, call, filled_ids, ids_array, int_pointer, integer, make, utf8
 from ._callbacks import Callbacks
+from ._handle import Handle
 from ._library import library
 from .errors import Error
 
@@ -38,7 +38,7 @@ class Verdict:
     shortened: bool = False
 
 
-class Guard:
+class Guard(Handle):
     """A ShieldGemma model as a moderator; any number of threads may use it.
 
     ``template`` is the text around the content: "hf" (what transformers' ``apply_chat_template``
@@ -70,19 +70,10 @@ class Guard:
         options.flags = c.GUARD_SHORTEN if shorten else 0
         options.token_budget = integer("token_budget", token_budget, 0, 2**32 - 1)
         self.model = model
-        self._handle = make("cabochon_guard_create", model._handle, ctypes.byref(options))
-        self._finalizer = weakref.finalize(self, library().cabochon_guard_free, self._handle)
+        super().__init__(make("cabochon_guard_create", model._handle, ctypes.byref(options)), library().cabochon_guard_free)
 
-    def close(self) -> None:
-        """Frees the guard now instead of when Python finds it unused."""
-        self._finalizer()
-        self._handle = 0
-
-    def __enter__(self) -> "Guard":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def _about(self) -> str:
+        return f" on {self.model!r}"
 
     @property
     def policies(self) -> Dict[str, str]:
@@ -155,7 +146,7 @@ class Guard:
         They raise ``Error("cancelled", ...)`` within one layer. If none is running, the next one does.
         An answer that is guarded is not reached: ``Session.cancel`` stops that, checks included.
         """
-        library().cabochon_guard_cancel(self._handle)
+        library().cabochon_guard_cancel(self._open_handle)
 
     def _policies(self, policies: Optional[Policies]) -> Tuple[List[str], Any, Any]:
         """Their names, the C array, and what must stay alive as long as it is used."""

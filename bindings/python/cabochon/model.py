@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import weakref
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
@@ -14,6 +13,7 @@ from . import _declarations as c
 from ._calls import (
     Ids, c_string, call, filled_ids, filled_text, float_pointer, ids_array, int_pointer, integer, make, utf8,
 )
+from ._handle import Handle
 from ._library import library
 from .engine import engine
 from .errors import Error
@@ -26,7 +26,7 @@ from .stream import TextStream
 Path = Union[str, "os.PathLike[str]"]
 
 
-class Model:
+class Model(Handle):
     """A Gemma 2 or Gemma 3 text model: a GGUF file, or a folder in the Hugging Face layout.
 
     ``backend`` is a name out of ``cabochon.backends()``, "simd" for the best SIMD one, or the path
@@ -59,22 +59,21 @@ class Model:
         options.flags = (c.LOAD_VOCABULARY_ONLY if vocab_only else 0) | (c.LOAD_COPY if copy else 0)
         options.context_length = integer("context_length", context_length, 0, 2**32 - 1)
         with engine(threads) as engine_handle:
-            self._handle = make("cabochon_model_load", engine_handle, c_string(path), ctypes.byref(options))
-        self._finalizer = weakref.finalize(self, library().cabochon_model_free, self._handle)
+            handle = make("cabochon_model_load", engine_handle, c_string(path), ctypes.byref(options))
+        super().__init__(handle, library().cabochon_model_free)
+
+    def _retained(self) -> "Model":
+        """The same model, which stays open when this one is closed."""
+        other = Model.__new__(Model)
+        Handle.__init__(other, library().cabochon_model_retain(self._handle) or 0, library().cabochon_model_free)
+        return other
 
     def close(self) -> None:
-        """Frees the model now instead of when Python finds it unused; its sessions keep what they need."""
-        self._finalizer()
-        self._handle = 0
+        """Frees the model now instead of when Python finds it unused; its sessions and guards keep what they need."""
+        super().close()
 
-    def __enter__(self) -> "Model":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<cabochon.Model {self.architecture}, {self.layer_count} layers, on {self.backend or 'no backend'}>"
+    def _about(self) -> str:
+        return f" {self.architecture}, {self.layer_count} layers, on {self.backend or 'no backend'}"
 
     @property
     def architecture(self) -> str:
@@ -231,7 +230,7 @@ class Model:
         They raise ``Error("cancelled", ...)`` within one layer. If none is running, the next one does.
         Answers are not reached: ``Session.cancel`` stops those.
         """
-        library().cabochon_model_cancel(self._handle)
+        library().cabochon_model_cancel(self._open_handle)
 
     # Generation
 
@@ -241,11 +240,11 @@ class Model:
         library().cabochon_session_options_init(ctypes.byref(options), ctypes.sizeof(options))
         if context_length is not None:
             options.context_length = integer("context_length", context_length, 1, 2**32 - 1)
-        return Session(self, make("cabochon_session_create", self._handle, ctypes.byref(options)))
+        return Session(self, make("cabochon_session_create", self._handle, ctypes.byref(options)), self._retained())
 
     def restore(self, path: Path) -> Session:
         """The session that ``Session.save`` wrote, for this same checkpoint and ``kv_type``."""
-        return Session(self, make("cabochon_session_restore", self._handle, c_string(path)))
+        return Session(self, make("cabochon_session_restore", self._handle, c_string(path)), self._retained())
 
     def generate(self, prompt: Prompt, *, on_text: Optional[TextHandler] = None, **options: Any) -> Generation:
         """Generates an answer.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import weakref
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence, Tuple, Union
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from . import _declarations as c
 from ._calls import c_string, call, float_pointer, integer, integers, make
+from ._handle import Handle
 from ._library import library
 from .engine import engine
 from .errors import Error
@@ -20,7 +20,7 @@ from .features import Features, given, taken
 Path = Union[str, "os.PathLike[str]"]
 
 
-class SAE:
+class SAE(Handle):
     """A Gemma Scope params.npz, or the params.safetensors of Gemma Scope 2; or the folder with it.
 
     ``site`` ("resid_post" and so on, or Gemma Scope's "res", "att", "mlp", "transcoder", "embedding")
@@ -55,8 +55,8 @@ class SAE:
             options.flags |= c.SAE_LAYER
             options.layer = integer("layer", layer, 0, 2**20 - 1)
         with engine(threads) as engine_handle:
-            self._handle = make("cabochon_sae_load", engine_handle, c_string(path), ctypes.byref(options))
-        self._finalizer = weakref.finalize(self, library().cabochon_sae_free, self._handle)
+            handle = make("cabochon_sae_load", engine_handle, c_string(path), ctypes.byref(options))
+        super().__init__(handle, library().cabochon_sae_free)
 
     def only(self, features: Sequence[int]) -> "SAE":
         """This dictionary, of which only these features are encoded, for ``encode``, ``features`` and ``watch``.
@@ -68,17 +68,11 @@ class SAE:
         numbers = integers("features", features, np.uint32)
         array = numbers.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
         chosen = SAE.__new__(SAE)
-        chosen._handle = make("cabochon_sae_only", self._handle, array, len(numbers))
-        chosen._finalizer = weakref.finalize(chosen, library().cabochon_sae_free, chosen._handle)
+        Handle.__init__(chosen, make("cabochon_sae_only", self._handle, array, len(numbers)), library().cabochon_sae_free)
         return chosen
 
-    def close(self) -> None:
-        """Frees the memory now instead of when Python finds the dictionary unused."""
-        self._finalizer()
-        self._handle = 0
-
-    def __repr__(self) -> str:
-        return f"<cabochon.SAE {self.kind} of {self.width} features at {self.layer}.{self.site}>"
+    def _about(self) -> str:
+        return f" {self.kind} of {self.width} features at {self.layer}.{self.site}"
 
     @property
     def width(self) -> int:

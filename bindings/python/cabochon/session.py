@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import threading
-import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Union
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from . import _declarations as c
 from ._calls import Ids, c_string, call, filled_ids, float_pointer, ids_array, int_pointer, integer, make
+from ._handle import Handle
 from ._library import library
 from .errors import Error
 from .generation import Generation, Options, Prompt, TextHandler, prompt_words, run
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 
-class Session:
+class Session(Handle):
     """A conversation with a model, made by ``Model.session``, ``Model.restore`` or ``fork``.
 
     Calls from several threads wait for each other; only ``cancel`` does not. While a stream uses the
@@ -32,13 +32,14 @@ class Session:
     cancelled, or whose handler raises, leaves the session as it was before.
     """
 
-    def __init__(self, model: "Model", handle: int) -> None:
+    def __init__(self, model: "Model", handle: int, vocabulary: "Model") -> None:
+        super().__init__(handle, library().cabochon_session_free)
         self.model = model
-        self._handle = handle
+        # The session's own, for text: `model` is its owner's to close.
+        self._vocabulary = vocabulary
         self._lock = threading.RLock()
         # The stream that uses the session; it holds no lock, and begins only while no call does.
         self._stream: Optional[_Worker] = None
-        self._finalizer = weakref.finalize(self, library().cabochon_session_free, handle)
 
     def close(self) -> None:
         """Frees the memory now instead of when Python finds the session unused; ends a stream that uses it."""
@@ -46,17 +47,11 @@ class Session:
         if stream is not None:
             stream.close()
         with self._lock:
-            self._finalizer()
-            self._handle = 0
+            super().close()
+            self._vocabulary.close()
 
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<cabochon.Session of {self.length} tokens>"
+    def _about(self) -> str:
+        return f" of {self.length} tokens"
 
     @property
     def length(self) -> int:
@@ -88,7 +83,7 @@ class Session:
 
     def logits(self) -> np.ndarray:
         """What the model expects after the last token: float32 [vocab], after the final softcap."""
-        logits = np.empty(self.model.vocab_size, np.float32)
+        logits = np.empty(self._vocabulary.vocab_size, np.float32)
         length = ctypes.c_size_t(logits.size)
         with self._turn():
             call("cabochon_session_logits", self._handle, float_pointer(logits), ctypes.byref(length))
@@ -102,7 +97,7 @@ class Session:
     def fork(self) -> "Session":
         """A second session with the same tokens, which goes its own way; no token is read again."""
         with self._turn():
-            return Session(self.model, make("cabochon_session_fork", self._handle))
+            return Session(self.model, make("cabochon_session_fork", self._handle), self._vocabulary._retained())
 
     def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
         """Writes a file from which ``Model.restore`` goes on as if nothing had happened."""
@@ -114,7 +109,7 @@ class Session:
 
         That call raises ``Error("cancelled", ...)``, and the session is as before it.
         """
-        library().cabochon_session_cancel(self._handle)
+        library().cabochon_session_cancel(self._open_handle)
 
     def generate(self, prompt: Prompt = (), *, on_text: Optional[TextHandler] = None, **options: Any) -> Generation:
         """Reads ``prompt`` after what the session holds, and generates an answer.
@@ -169,10 +164,10 @@ class Session:
 
     def _ids(self, prompt: Prompt) -> Ids:
         if isinstance(prompt, str):
-            return self.model.tokenize(prompt, add_bos=self.length == 0)
+            return self._vocabulary.tokenize(prompt, add_bos=self.length == 0)
         if len(prompt) > 0 and isinstance(prompt[0], dict):
             if self.length == 0:
-                return self.model.render_chat(prompt)  # type: ignore[arg-type]
-            closed = c.CHAT_TURN_IS_CLOSED if self.tokens[-1] in self.model.eos_ids else 0
-            return self.model._render("cabochon_model_render_turn", prompt, closed)  # type: ignore[arg-type]
+                return self._vocabulary.render_chat(prompt)  # type: ignore[arg-type]
+            closed = c.CHAT_TURN_IS_CLOSED if self.tokens[-1] in self._vocabulary.eos_ids else 0
+            return self._vocabulary._render("cabochon_model_render_turn", prompt, closed)  # type: ignore[arg-type]
         return prompt  # type: ignore[return-value]
