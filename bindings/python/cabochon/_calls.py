@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import operator
-from typing import Any, Callable, List, Sequence, Tuple, Union
+import os
+from collections import abc
+from typing import Any, Callable, List, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
 from . import _declarations as c
 from ._library import library
-from .errors import Error
+from .errors import Error, WrongType
 
 Ids = Union[Sequence[int], np.ndarray]
 
@@ -84,15 +86,56 @@ def float_pointer(array: np.ndarray) -> Any:
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
 
 
+def wrong_type(name: str, wanted: str, value: Any) -> Error:
+    """The error of an argument that is something else than what is wanted."""
+    return WrongType("invalid_argument", f"{name}: {wanted}, not {type(value).__name__}")
+
+
 def integer(name: str, value: Any, least: int, most: int) -> int:
     """An integer for C; ctypes by itself wraps around what does not fit."""
     try:
         number = operator.index(value)
     except TypeError:
-        raise Error("invalid_argument", f"{name} is {value!r}: an integer") from None
+        raise wrong_type(name, "an integer", value) from None
     if not least <= number <= most:
         raise Error("invalid_argument", f"{name} is {number}: from {least} to {most}")
     return number
+
+
+def real(name: str, value: Any) -> float:
+    """A number for C, of whatever kind."""
+    try:
+        return ctypes.c_double(value).value
+    except TypeError:
+        raise wrong_type(name, "a number", value) from None
+    except OverflowError as reason:
+        raise Error("invalid_argument", f"{name}: {reason}") from None
+
+
+def real_within(name: str, value: Any, least: float, most: float) -> float:
+    number = real(name, value)
+    if not least <= number <= most:
+        raise Error("invalid_argument", f"{name} is {number}: from {least} to {most}")
+    return number
+
+
+def choice(name: str, value: str, values: Mapping[str, int]) -> int:
+    """What C calls the value of this name."""
+    if not isinstance(value, str):
+        raise wrong_type(name, "str", value)
+    if value not in values:
+        raise Error("invalid_argument", f"{name} is {value!r}: one of {', '.join(values)}")
+    return values[value]
+
+
+def members(name: str, values: Any, kind: type) -> List[Any]:
+    """Those of a sequence, all of one kind."""
+    if isinstance(values, str) or not isinstance(values, abc.Collection):
+        raise wrong_type(name, f"a sequence of {kind.__name__}", values)
+    for one in values:
+        if not isinstance(one, kind):
+            raise wrong_type(f"one of {name}", kind.__name__, one)
+    return list(values)
 
 
 def integers(name: str, values: Any, kind: Any) -> np.ndarray:
@@ -104,7 +147,7 @@ def integers(name: str, values: Any, kind: Any) -> np.ndarray:
     if array.size == 0:
         return np.empty(0, kind)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise Error("invalid_argument", f"{name}: a sequence of int, not {array.ndim}-dimensional {array.dtype}")
+        raise WrongType("invalid_argument", f"{name}: a sequence of int, not {array.ndim}-dimensional {array.dtype}")
     for extreme in (array.min(), array.max()):
         integer(f"one of {name}", extreme, np.iinfo(kind).min, np.iinfo(kind).max)
     return np.ascontiguousarray(array, kind)
@@ -115,21 +158,21 @@ def ids_array(ids: Ids) -> np.ndarray:
     return integers("token ids", ids, np.int32)
 
 
-def utf8(text: str) -> bytes:
+def utf8(name: str, text: str) -> bytes:
     """UTF-8 of a string; lone surrogates have none."""
     if not isinstance(text, str):
-        raise Error("invalid_argument", f"text: str, not {type(text).__name__}")
+        raise wrong_type(name, "str", text)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as reason:
-        raise Error("invalid_utf8", f"text: {reason}") from None
+        raise Error("invalid_utf8", f"{name}: {reason}") from None
 
 
-def c_string(text: Any) -> bytes:
+def c_string(name: str, text: Any) -> bytes:
     """A path or name as the NUL-terminated UTF-8 that the C functions take."""
-    import os
-
-    encoded = utf8(os.fspath(text))
+    if not isinstance(text, (str, bytes, os.PathLike)):
+        raise wrong_type(name, "str or a path", text)
+    encoded = utf8(name, os.fsdecode(text))
     if b"\0" in encoded:
-        raise Error("invalid_argument", f"{text!r} holds a NUL character")
+        raise Error("invalid_argument", f"{name}: {text!r} holds a NUL character")
     return encoded

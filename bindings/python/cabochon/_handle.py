@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Callable, NoReturn, TypeVar
+from typing import Any, Callable, NoReturn, Type, TypeVar
 
+from ._calls import wrong_type
 from .errors import Error
 
 
@@ -45,3 +46,10 @@ class Handle:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} can be neither pickled nor copied: load it anew in each process")
+
+
+def handle_of(name: str, owner: Any, kind: Type[Handle]) -> int:
+    """The handle of an argument, which must be one of this kind, and open."""
+    if not isinstance(owner, kind):
+        raise wrong_type(name, f"a {kind.__name__}", owner)
+    return owner._handle

@@ -1,4 +1,4 @@
-"""The one exception of this package."""
+"""The exceptions of this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ class Error(Exception):
     ``invalid_file``, ``unsupported``, ``context_exceeded``, ``cancelled``, ``backend``,
     ``invalid_handle``, ``invalid_utf8``, ``unsupported_option``, ``forked``, ``internal``; or
     ``library`` where libcabochon itself cannot be found or used. ``message`` is for people: it
-    names the file, the key, the offset, the numbers.
+    names the file, the key, the offset, the numbers. An error about an argument of the wrong type is
+    a TypeError as well.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -20,3 +21,7 @@ class Error(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.code})"
+
+
+class WrongType(Error, TypeError):
+    """An argument of the wrong type: what Python calls a TypeError, with the code ``invalid_argument``."""

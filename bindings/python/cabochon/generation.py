@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from . import _declarations as c
-from ._calls import Ids, call, filled_ids, ids_array, int_pointer, integer, utf8
+from ._calls import (
+    Ids, call, choice, filled_ids, ids_array, int_pointer, integer, members, real, real_within, utf8, wrong_type,
+)
 from ._callbacks import Callbacks
+from ._handle import handle_of
 from ._library import library
-from .errors import Error
 from .features import Features, joined, taken
+from .guard import Guarding
 from .sae import SAE, Steer, interventions
-
-if TYPE_CHECKING:
-    from .guard import Guarding
 
 Messages = Sequence[Mapping[str, str]]
 Prompt = Union[str, Ids, Messages]
@@ -107,7 +107,7 @@ class Options:
     stop: Union[str, Sequence[str]] = ()
     ignore_eos: bool = False
     assist: Any = None
-    guard: Optional["Guarding"] = None
+    guard: Optional[Guarding] = None
     steer: Sequence[Steer] = ()
     splice: Sequence[SAE] = ()
     watch: Sequence[SAE] = ()
@@ -116,57 +116,53 @@ class Options:
 
     def encode(self) -> Tuple[c.GenerationOptions, Any]:
         """The C struct, and what must stay alive as long as it is used."""
+        from .model import Model
+
         options = c.GenerationOptions()
         library().cabochon_generation_options_init(ctypes.byref(options), ctypes.sizeof(options))
         options.max_tokens = integer("max_tokens", self.max_tokens, 1, 2**32 - 1)
-        if self.temperature == 0:
+        if real("temperature", self.temperature) == 0:
             options.sampling = c.SAMPLING_GREEDY
         else:
             options.sampling = c.SAMPLING_RANDOM
-            options.temperature = _checked("temperature", self.temperature, 0.01, 100.0)
+            options.temperature = real_within("temperature", self.temperature, 0.01, 100.0)
         options.top_k = integer("top_k", self.top_k, 0, 2**31 - 1)
         # In C zero stands for the default, so the least value that is no zero stands for zero.
-        options.top_p = max(_checked("top_p", self.top_p, 0.0, 1.0), 1e-30)
-        options.min_p = _checked("min_p", self.min_p, 0.0, 1.0)
-        options.repetition_penalty = _checked("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
-        options.presence_penalty = self.presence_penalty
-        options.frequency_penalty = self.frequency_penalty
+        options.top_p = max(real_within("top_p", self.top_p, 0.0, 1.0), 1e-30)
+        options.min_p = real_within("min_p", self.min_p, 0.0, 1.0)
+        options.repetition_penalty = real_within("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
+        options.presence_penalty = real("presence_penalty", self.presence_penalty)
+        options.frequency_penalty = real("frequency_penalty", self.frequency_penalty)
         options.penalty_window = (
             2**32 - 1 if self.penalty_window is None else integer("penalty_window", self.penalty_window, 1, 2**31 - 1)
         )
-        if self.assist == "prompt-lookup":
-            options.flags |= c.GENERATE_PROMPT_LOOKUP
+        if isinstance(self.assist, str):
+            options.flags |= choice("assist", self.assist, {"prompt-lookup": c.GENERATE_PROMPT_LOOKUP})
         elif self.assist is not None:
-            options.draft = _draft_handle(self.assist)
+            options.draft = handle_of("assist", self.assist, Model)
         options.logprobs = integer("logprobs", self.logprobs, 0, 20)
         if self.ignore_eos:
             options.flags |= c.GENERATE_IGNORE_EOS
         if self.seed is not None:
             options.flags |= c.GENERATE_SEEDED
             options.seed = integer("seed", self.seed, 0, 2**64 - 1)
-        stops = [utf8(text) for text in ([self.stop] if isinstance(self.stop, str) else self.stop)]
+        stop = [self.stop] if isinstance(self.stop, str) else members("stop", self.stop, str)
+        stops = [utf8("stop", text) for text in stop]
         texts = (c.Text * len(stops))(*[c.Text(text, len(text)) for text in stops])
         options.stop, options.stop_count = texts, len(stops)
-        bias = [c.LogitBias(integer("token", token, 0, 2**31 - 1), added) for token, added in (self.logit_bias or {}).items()]
+        if self.logit_bias is not None and not isinstance(self.logit_bias, Mapping):
+            raise wrong_type("logit_bias", "a mapping of tokens to numbers", self.logit_bias)
+        bias = [
+            c.LogitBias(integer("token", token, 0, 2**31 - 1), real("logit_bias", added))
+            for token, added in (self.logit_bias or {}).items()
+        ]
         biases = (c.LogitBias * len(bias))(*bias)
         options.logit_bias, options.logit_bias_count = biases, len(bias)
+        if self.guard is not None and not isinstance(self.guard, Guarding):
+            raise wrong_type("guard", "a Guarding", self.guard)
         wanted, used = interventions(self.steer, self.splice, self.watch)
         options.interventions = ctypes.pointer(wanted)
         return options, (texts, biases, stops, wanted, used)
-
-
-def _draft_handle(assist: Any) -> int:
-    from .model import Model
-
-    if not isinstance(assist, Model):
-        raise Error("invalid_argument", f'assist is {assist!r}: a draft Model or "prompt-lookup"')
-    return assist._handle
-
-
-def _checked(name: str, value: Any, least: Any, most: Any) -> Any:
-    if not least <= value <= most:
-        raise Error("invalid_argument", f"{name} is {value}: from {least} to {most}")
-    return value
 
 
 # Gets the text that a token completes (maybe ""); something true ends the generation.
@@ -239,11 +235,19 @@ def _undo(session: int, length: int, is_steered: bool) -> None:
     call("cabochon_session_append", session, int_pointer(again), len(again))
 
 
+def is_chat(prompt: Prompt) -> bool:
+    """Whether a prompt is messages, rather than text or token ids."""
+    try:
+        return not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
+    except (TypeError, KeyError):
+        raise wrong_type("prompt", "str, token ids or a list of messages", prompt) from None
+
+
 def prompt_words(prompt: Prompt) -> Optional[str]:
     """What the user asked, as far as a prompt says so: its text, or the last of the user's messages."""
     if isinstance(prompt, str):
         return prompt
-    if len(prompt) > 0 and isinstance(prompt[0], dict):
+    if is_chat(prompt):
         return next((message["content"] for message in reversed(prompt) if message.get("role") == "user"), None)
     return None
 

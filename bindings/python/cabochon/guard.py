@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+from collections import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _declarations as c
-from ._calls import Ids, c_string, call, filled_ids, ids_array, int_pointer, integer, make, utf8
+from ._calls import (
+    Ids, c_string, call, choice, filled_ids, ids_array, int_pointer, integer, make, members, real, utf8, wrong_type,
+)
 from ._callbacks import Callbacks
-from ._handle import Handle
+from ._handle import Handle, handle_of
 from ._library import library
 from .errors import Error
 
@@ -56,21 +59,26 @@ class Guard(Handle):
         shorten: bool = False,
         token_budget: int = 0,
     ) -> None:
+        from .model import Model
+
         options = c.GuardOptions()
         library().cabochon_guard_options_init(ctypes.byref(options), ctypes.sizeof(options))
         if isinstance(template, str):
-            options.template_name = c_string(template)
+            options.template_name = c_string("template", template)
+        elif not isinstance(template, Mapping):
+            raise wrong_type("template", 'str or {"prompt": str, "response": str}', template)
         else:
             unknown = set(template) - {"prompt", "response"}
             if unknown or "prompt" not in template:
                 raise Error("invalid_argument", 'a template is {"prompt": str, "response": str}')
             options.template_name = b"custom"
-            options.prompt_template = _text(template["prompt"])
-            options.response_template = _text(template.get("response", ""))
+            options.prompt_template = _text("template", template["prompt"])
+            options.response_template = _text("template", template.get("response", ""))
         options.flags = c.GUARD_SHORTEN if shorten else 0
         options.token_budget = integer("token_budget", token_budget, 0, 2**32 - 1)
         self.model = model
-        super().__init__(make("cabochon_guard_create", model._handle, ctypes.byref(options)), library().cabochon_guard_free)
+        handle = make("cabochon_guard_create", handle_of("model", model, Model), ctypes.byref(options))
+        super().__init__(handle, library().cabochon_guard_free)
 
     def _about(self) -> str:
         return f" on {self.model!r}"
@@ -109,8 +117,10 @@ class Guard(Handle):
         A row that cannot be judged has its ``Error`` in the result, and the others go on. Ctrl-C ends the work
         at the next row.
         """
+        if isinstance(rows, str) or not isinstance(rows, abc.Iterable):
+            raise wrong_type("rows", "an iterable of rows", rows)
         names, array, _alive = self._policies(policies)
-        texts = [_content(row, None) if isinstance(row, str) else _content(*row) for row in rows]
+        texts = [_content(*_pair(row)) for row in rows]
         given = (c.GuardRow * len(texts))(*texts)
         results: List[Union[List[Verdict], Error]] = []
 
@@ -129,7 +139,7 @@ class Guard(Handle):
 
         ``policy`` is a name; with ``text``, of a policy of the caller's own.
         """
-        given = c.GuardPolicy(_text(policy), _text(text))
+        given = c.GuardPolicy(_text("policy", policy), _text("text", text))
         content = _content(prompt, response)
         return filled_ids("cabochon_guard_render", self._handle, *content, ctypes.byref(given), guess=1024)
 
@@ -157,11 +167,11 @@ class Guard(Handle):
             policies = [policies]
         # The guard's own texts stand for both of their wordings.
         texts = dict(policies) if isinstance(policies, Mapping) else {}
-        names = list(policies)
+        names = members("policies", policies, str)
         given = [(name, "" if known.get(name) == texts.get(name, "") else texts.get(name, "")) for name in names]
         if not given:
             raise Error("invalid_argument", "no policy to check")
-        encoded = [(_text(name), _text(text)) for name, text in given]
+        encoded = [(_text("policies", name), _text("policies", text)) for name, text in given]
         return names, (c.GuardPolicy * len(encoded))(*encoded), encoded
 
 
@@ -198,15 +208,14 @@ class Guarding:
 
     def encode(self, prompt_text: Optional[str], callbacks: Callbacks) -> Tuple[c.GuardingOptions, bytes, Any]:
         """The C struct, the prompt's words, and what must stay alive as long as they are used."""
+        handle_of("guard", self.guard, Guard)
         words = self.prompt_text if self.prompt_text is not None else prompt_text
         if words is None:
             raise Error("invalid_argument", "a guard needs prompt_text where the prompt has no user's words")
-        if self.mode not in c.GUARDING_MODES:
-            raise Error("invalid_argument", f"mode is {self.mode!r}: one of {', '.join(c.GUARDING_MODES)}")
         options = c.GuardingOptions()
         library().cabochon_guarding_options_init(ctypes.byref(options), ctypes.sizeof(options))
+        options.mode = choice("mode", self.mode, c.GUARDING_MODES)
         names, array, alive = self.guard._policies(self.policies)
-        options.mode = c.GUARDING_MODES[self.mode]
         options.interval = integer("interval", self.interval, 0, 2**31 - 1)
         options.flags = 0 if self.check_prompt else c.GUARDING_SKIP_PROMPT
         options.policies, options.policy_count = array, len(array)
@@ -219,27 +228,37 @@ class Guarding:
 
         if self.on_check is not None:
             options.on_check = callbacks.wrap(c.GUARDING_CALLBACK, on_check)
-        return options, utf8(words), (alive, array, thresholds)
+        return options, utf8("prompt_text", words), (alive, array, thresholds)
 
     def _thresholds(self, names: Sequence[str]) -> Any:
         if self.thresholds is None:
             return (ctypes.c_double * 0)()
         if not isinstance(self.thresholds, Mapping):
-            return (ctypes.c_double * 1)(self.thresholds)
+            return (ctypes.c_double * 1)(real("thresholds", self.thresholds))
         missing = [name for name in names if name not in self.thresholds]
         if missing and self.mode != "audit":
             raise Error("invalid_argument", f"no threshold for {', '.join(missing)}: none is built in")
-        return (ctypes.c_double * len(names))(*[self.thresholds.get(name, float("inf")) for name in names])
+        return (ctypes.c_double * len(names))(*[real("thresholds", self.thresholds.get(name, float("inf"))) for name in names])
 
 
-def _text(text: str) -> c.Text:
-    encoded = utf8(text)
+def _text(name: str, text: str) -> c.Text:
+    encoded = utf8(name, text)
     return c.Text(encoded, len(encoded))
 
 
+def _pair(row: Row) -> Tuple[str, Optional[str]]:
+    if isinstance(row, str):
+        return row, None
+    try:
+        prompt, response = row
+    except (TypeError, ValueError):
+        raise wrong_type("one of rows", "str or (prompt, response)", row) from None
+    return prompt, response
+
+
 def _content(prompt: str, response: Optional[str]) -> Tuple[bytes, int, Optional[bytes], int]:
-    first = utf8(prompt)
-    second = None if response is None else utf8(response)
+    first = utf8("prompt", prompt)
+    second = None if response is None else utf8("response", response)
     return first, len(first), second, 0 if second is None else len(second)
 
 

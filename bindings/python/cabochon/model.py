@@ -5,13 +5,15 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from collections import abc
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 
 from . import _declarations as c
 from ._calls import (
-    Ids, c_string, call, filled_ids, filled_text, float_pointer, ids_array, int_pointer, integer, make, utf8,
+    Ids, c_string, call, choice, filled_ids, filled_text, float_pointer, ids_array, int_pointer, integer, make, members,
+    utf8,
 )
 from ._handle import Handle
 from ._library import library
@@ -52,14 +54,14 @@ class Model(Handle):
     ) -> None:
         options = c.ModelOptions()
         library().cabochon_model_options_init(ctypes.byref(options), ctypes.sizeof(options))
-        options.backend = None if backend is None else c_string(backend)
-        options.kv_type = _choice("kv_type", kv_type, c.KV_TYPES)
+        options.backend = None if backend is None else c_string("backend", backend)
+        options.kv_type = choice("kv_type", kv_type, c.KV_TYPES)
         if embedding_scale is not None:
-            options.embedding_scale = _choice("embedding_scale", embedding_scale, c.EMBEDDING_SCALES)
+            options.embedding_scale = choice("embedding_scale", embedding_scale, c.EMBEDDING_SCALES)
         options.flags = (c.LOAD_VOCABULARY_ONLY if vocab_only else 0) | (c.LOAD_COPY if copy else 0)
         options.context_length = integer("context_length", context_length, 0, 2**32 - 1)
         with engine(threads) as engine_handle:
-            handle = make("cabochon_model_load", engine_handle, c_string(path), ctypes.byref(options))
+            handle = make("cabochon_model_load", engine_handle, c_string("path", path), ctypes.byref(options))
         super().__init__(handle, library().cabochon_model_free)
 
     def _retained(self) -> "Model":
@@ -117,7 +119,7 @@ class Model(Handle):
 
     @backend.setter
     def backend(self, name: str) -> None:
-        call("cabochon_model_set_backend", self._handle, c_string(name))
+        call("cabochon_model_set_backend", self._handle, c_string("backend", name))
 
     def describe(self) -> Dict[str, Any]:
         """What the file says: hyper-parameters, metadata, tensors."""
@@ -132,7 +134,7 @@ class Model(Handle):
         With ``parse_special`` control tokens that are spelled out in the text count as such; never
         do that with text from users.
         """
-        encoded = utf8(text)
+        encoded = utf8("text", text)
         flags = (c.TOKENIZE_ADD_BOS if add_bos else 0) | (c.TOKENIZE_PARSE_SPECIAL if parse_special else 0)
         return filled_ids("cabochon_model_tokenize", self._handle, encoded, len(encoded), flags, guess=len(encoded) + 8)
 
@@ -191,7 +193,7 @@ class Model(Handle):
         Every token has a row; those of BOS and the like are marked in ``Features.excluded``. For a
         sequence of dictionaries, a list of Features.
         """
-        saes = [sae] if isinstance(sae, SAE) else list(sae)
+        saes = [sae] if isinstance(sae, SAE) else members("sae", sae, SAE)
         array = ids_array(ids)
         handles = (ctypes.c_void_p * len(saes))(*[one._handle for one in saes])
         out = (ctypes.c_void_p * max(len(saes), 1))()
@@ -209,15 +211,15 @@ class Model(Handle):
         A site is "12.resid_post", or its TransformerLens name "blocks.12.hook_resid_post". No layer
         past the last one asked for runs.
         """
-        names = [sites] if isinstance(sites, str) else list(sites)
+        names = [sites] if isinstance(sites, str) else members("sites", sites, str)
         array = ids_array(ids)
         width = ctypes.c_size_t()
         values: Dict[str, np.ndarray] = {}
         for name in names:
-            call("cabochon_model_site_width", self._handle, c_string(name), ctypes.byref(width))
+            call("cabochon_model_site_width", self._handle, c_string("site", name), ctypes.byref(width))
             values[name] = np.empty((len(array), width.value), np.float32)
         count = len(values)
-        encoded = (ctypes.c_char_p * count)(*[c_string(name) for name in values])
+        encoded = (ctypes.c_char_p * count)(*[c_string("site", name) for name in values])
         outputs = (ctypes.POINTER(ctypes.c_float) * count)(*[float_pointer(value) for value in values.values()])
         lens = (ctypes.c_size_t * count)(*[value.size for value in values.values()])
         arguments = (int_pointer(array), len(array), encoded, count, outputs, lens)
@@ -244,7 +246,7 @@ class Model(Handle):
 
     def restore(self, path: Path) -> Session:
         """The session that ``Session.save`` wrote, for this same checkpoint and ``kv_type``."""
-        return Session(self, make("cabochon_session_restore", self._handle, c_string(path)), self._retained())
+        return Session(self, make("cabochon_session_restore", self._handle, c_string("path", path)), self._retained())
 
     def generate(self, prompt: Prompt, *, on_text: Optional[TextHandler] = None, **options: Any) -> Generation:
         """Generates an answer.
@@ -285,21 +287,15 @@ class Model(Handle):
         return self.session().stream(prompt, **options)
 
 
-def _choice(name: str, value: str, values: Mapping[str, int]) -> int:
-    if value not in values:
-        raise Error("invalid_argument", f"{name} is {value!r}: one of {', '.join(values)}")
-    return values[value]
-
-
 def _messages(messages: Messages) -> Any:
     """The C array, and the bytes that must stay alive as long as it is used."""
     alive = []
+    messages = members("messages", messages, abc.Mapping)
     array = (c.Message * len(messages))()
     for target, message in zip(array, messages):
-        try:
-            role, content = utf8(message["role"]), utf8(message["content"])
-        except (KeyError, TypeError):
-            raise Error("invalid_argument", f"a message is {{'role': str, 'content': str}}, not {message!r}") from None
+        if not {"role", "content"} <= message.keys():
+            raise Error("invalid_argument", f"a message is {{'role': str, 'content': str}}, not {message!r}")
+        role, content = utf8("role", message["role"]), utf8("content", message["content"])
         target.role, target.role_len = role, len(role)
         target.content, target.content_len = content, len(content)
         alive.append((role, content))

@@ -10,8 +10,8 @@ from typing import Any, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from . import _declarations as c
-from ._calls import c_string, call, float_pointer, integer, integers, make
-from ._handle import Handle
+from ._calls import c_string, call, choice, float_pointer, integer, integers, make, members, real, wrong_type
+from ._handle import Handle, handle_of
 from ._library import library
 from .engine import engine
 from .errors import Error
@@ -45,17 +45,17 @@ class SAE(Handle):
     ) -> None:
         options = c.SAEOptions()
         library().cabochon_sae_options_init(ctypes.byref(options), ctypes.sizeof(options))
-        options.site = None if site is None else c_string(site)
-        options.backend = None if backend is None else c_string(backend)
+        options.site = None if site is None else c_string("site", site)
+        options.backend = None if backend is None else c_string("backend", backend)
         if cache is False:
             options.flags |= c.SAE_IN_MEMORY
         elif cache is not None and cache is not True:
-            options.cache = c_string(cache)
+            options.cache = c_string("cache", cache)
         if layer is not None:
             options.flags |= c.SAE_LAYER
             options.layer = integer("layer", layer, 0, 2**20 - 1)
         with engine(threads) as engine_handle:
-            handle = make("cabochon_sae_load", engine_handle, c_string(path), ctypes.byref(options))
+            handle = make("cabochon_sae_load", engine_handle, c_string("path", path), ctypes.byref(options))
         super().__init__(handle, library().cabochon_sae_free)
 
     def only(self, features: Sequence[int]) -> "SAE":
@@ -122,6 +122,8 @@ class SAE(Handle):
 
         ``x``, the activations that were encoded, is needed by a dictionary with a skip connection alone.
         """
+        if not isinstance(features, Features):
+            raise wrong_type("features", "Features", features)
         rows = None if x is None else _rows(x, self.input_size)
         if rows is not None and len(rows) != len(features):
             raise Error("invalid_argument", f"{len(rows)} rows of x for {len(features)} rows of features")
@@ -144,7 +146,10 @@ class SAE(Handle):
 
 
 def _rows(x: Any, size: int) -> np.ndarray:
-    rows = np.ascontiguousarray(x, np.float32)
+    try:
+        rows = np.ascontiguousarray(x, np.float32)
+    except (TypeError, ValueError):
+        raise wrong_type("activations", "an array of float32", x) from None
     if rows.ndim == 1:
         rows = rows[None]
     if rows.ndim != 2 or rows.shape[1] != size:
@@ -181,13 +186,13 @@ def interventions(steer: Sequence[Steer] = (), splice: Sequence[SAE] = (), watch
     """The C struct, and what must stay alive as long as it is used."""
     result = c.Interventions()
     library().cabochon_interventions_init(ctypes.byref(result), ctypes.sizeof(result))
+    steer = members("steer", steer, Steer)
     edits = (c.Steer * len(steer))()
-    alive = [edits, list(steer), list(splice), list(watch)]
+    alive = [edits, steer]
     for target, edit in zip(edits, steer):
-        if edit.mode not in c.STEER_MODES:
-            raise Error("invalid_argument", f"mode is {edit.mode!r}: one of {', '.join(c.STEER_MODES)}")
-        target.sae, target.feature, target.strength = edit.sae._handle, _feature(edit.feature), edit.strength
-        target.mode = c.STEER_MODES[edit.mode]
+        target.mode = choice("mode", edit.mode, c.STEER_MODES)
+        target.sae, target.feature = handle_of("sae", edit.sae, SAE), _feature(edit.feature)
+        target.strength = real("strength", edit.strength)
         if edit.positions is None:
             target.positions = c.POSITIONS_ALL
         elif isinstance(edit.positions, str):
@@ -201,13 +206,17 @@ def interventions(steer: Sequence[Steer] = (), splice: Sequence[SAE] = (), watch
             target.position_count = len(numbers)
             alive.append(numbers)
         if edit.condition is not None:
-            sae, feature, threshold = edit.condition
-            target.condition_sae, target.condition_feature = sae._handle, _feature(feature)
-            target.condition_threshold = threshold
+            try:
+                sae, feature, threshold = edit.condition
+            except (TypeError, ValueError):
+                raise wrong_type("condition", "(sae, feature, threshold)", edit.condition) from None
+            target.condition_sae, target.condition_feature = handle_of("condition's sae", sae, SAE), _feature(feature)
+            target.condition_threshold = real("condition's threshold", threshold)
     result.steer, result.steer_count = edits, len(edits)
     for name, saes in (("splice", splice), ("watch", watch)):
+        saes = members(name, saes, SAE)
         handles = (ctypes.c_void_p * len(saes))(*[sae._handle for sae in saes])
         setattr(result, name, handles)
         setattr(result, f"{name}_count", len(handles))
-        alive.append(handles)
+        alive += [saes, handles]
     return result, alive

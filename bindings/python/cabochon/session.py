@@ -16,7 +16,7 @@ from ._calls import Ids, c_string, call, filled_ids, float_pointer, ids_array, i
 from ._handle import Handle
 from ._library import library
 from .errors import Error
-from .generation import Generation, Options, Prompt, TextHandler, prompt_words, run
+from .generation import Generation, Options, Prompt, TextHandler, is_chat, prompt_words, run
 from .stream import TextStream, WatchedPieces, _Worker
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Session(Handle):
     def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
         """Writes a file from which ``Model.restore`` goes on as if nothing had happened."""
         with self._turn():
-            call("cabochon_session_save", self._handle, c_string(path))
+            call("cabochon_session_save", self._handle, c_string("path", path))
 
     def cancel(self) -> None:
         """Stops the call that is running, or else the next one, within one layer; any thread.
@@ -165,7 +165,7 @@ class Session(Handle):
     def _ids(self, prompt: Prompt) -> Ids:
         if isinstance(prompt, str):
             return self._vocabulary.tokenize(prompt, add_bos=self.length == 0)
-        if len(prompt) > 0 and isinstance(prompt[0], dict):
+        if is_chat(prompt):
             if self.length == 0:
                 return self._vocabulary.render_chat(prompt)  # type: ignore[arg-type]
             closed = c.CHAT_TURN_IS_CLOSED if self.tokens[-1] in self._vocabulary.eos_ids else 0
