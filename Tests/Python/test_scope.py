@@ -1,5 +1,8 @@
 """Sparse autoencoders: encoding, steering, splicing and watching, against numpy and the fixture."""
 
+import copy
+import dataclasses
+import pickle
 import threading
 
 import numpy as np
@@ -171,6 +174,16 @@ def test_what_does_not_fit_is_refused_with_both_sizes(exact, residual, model_pat
     assert error_of(exact.logits, ids, steer=[cabochon.Steer(sae, sae.width, 1.0)]).code == "invalid_argument"
     assert error_of(exact.logits, ids, steer=[cabochon.Steer(sae, 0, float("nan"))]).code == "invalid_argument"
     assert error_of(exact.logits, ids, steer=[cabochon.Steer(sae, 0, 1.0, mode="more")]).code == "invalid_argument"
+
+
+def test_features_are_equal_by_their_numbers(exact, residual, ids):
+    features = exact.features(ids, residual[0])
+    assert features == exact.features(ids, residual[0]) == copy.deepcopy(features)
+    assert exact.features(ids[:-1], residual[0]) != features != None  # noqa: E711
+    for name in ("values", "indices", "excluded", "positions"):
+        numbers = getattr(features, name)
+        other = np.zeros(len(ids), np.int64) if numbers is None else numbers + 1
+        assert dataclasses.replace(features, **{name: other}) != features, name
 
 
 def test_the_bos_row_is_there_and_marked(exact, residual, ids):
@@ -348,6 +361,8 @@ def test_a_stream_hands_over_each_piece_with_its_features(exact, residual, ids):
             at += count
         assert at == 12
     assert not any(hasattr(piece, "features") for piece in exact.stream(ids, max_tokens=3))
+    for same in (copy.copy(piece), copy.deepcopy(piece), *(pickle.loads(pickle.dumps(piece, of)) for of in range(6))):
+        assert type(same) is cabochon.WatchedText and same == piece and same.features == piece.features
     with exact.stream(ids, watch=[sae], max_tokens=100_000, ignore_eos=True) as stream:
         next(stream), next(stream)
     assert stream.generation is None

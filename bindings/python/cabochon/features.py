@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, List, Optional, Tuple
 
 import numpy as np
@@ -13,13 +13,13 @@ from ._library import library
 from .errors import Error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """Row r holds the features ``indices[indptr[r]:indptr[r + 1]]``, ascending, with their ``values``.
 
     ``excluded`` marks rows of tokens that dictionaries are not trained on (beginning and end of a
     text, padding): their features mean nothing. ``positions`` of watched features: where in the
-    sequence each row stands.
+    sequence each row stands. Two are equal whose numbers are, all of them.
     """
 
     indptr: np.ndarray
@@ -32,6 +32,11 @@ class Features:
     @property
     def shape(self) -> Tuple[int, int]:
         return len(self.indptr) - 1, self.width
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Features):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(Features))
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

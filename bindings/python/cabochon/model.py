@@ -139,7 +139,11 @@ class Model(Handle):
         return filled_ids("cabochon_model_tokenize", self._handle, encoded, len(encoded), flags, guess=len(encoded) + 8)
 
     def detokenize(self, ids: Ids) -> str:
-        """The text of tokens, as SentencePiece makes it."""
+        """The text of tokens, as SentencePiece makes it, but for bytes that are no whole character.
+
+        These become U+FFFD, one for each part of a character that is as long as can be, as Unicode
+        recommends and ``bytes.decode(errors="replace")`` does; SentencePiece gives one for each byte.
+        """
         array = ids_array(ids)
         guess = 16 * len(array) + 64
         return filled_text("cabochon_model_detokenize", self._handle, int_pointer(array), len(array), guess=guess)

@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from .features import Features, empty, joined
 from .generation import FeaturesHandler, Generation, TextHandler
@@ -31,6 +31,9 @@ class WatchedText(str):
         piece = super().__new__(cls, text)
         piece.features = features
         return piece
+
+    def __getnewargs__(self) -> Tuple[str, List[Features]]:  # type: ignore[override]
+        return str(self), self.features
 
 
 class WatchedPieces:
