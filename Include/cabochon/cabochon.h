@@ -12,9 +12,10 @@
  * that needs it exclusively while another is running gives CABOCHON_ERROR_INVALID_ARGUMENT.
  * cabochon_session_cancel, _model_cancel and _guard_cancel may come at any time, even from a signal handler.
  * No thread is started before the first computation, unless OpenBLAS does so when the blas backend
- * is first chosen, or listed with the others. After fork(), a child may free what it inherited and
- * create an engine of its own; every other call on an inherited engine, model or session that would
- * compute gives CABOCHON_ERROR_FORKED.
+ * is first chosen, or listed with the others. After fork(), a child may create an engine of its own
+ * and free what it inherited, in any order; functions that list CABOCHON_ERROR_FORKED give it for an
+ * engine that was inherited, and for what depends on it. A thread that calls needs 256 KiB of stack,
+ * beside what its callbacks take.
  *
  * Ownership.  Everything is reached through opaque handles, each with a count of its references.
  * A function that stores a handle through a pointer (`out_engine`) gives the caller one reference;
@@ -502,7 +503,7 @@ const char *cabochon_sae_kind(const cabochon_sae *sae);
 
 /* One feature's decoder row, the direction that it writes.
  *   output    output_size float32. Two-call.
- * Returns INVALID_ARGUMENT for a feature out of range, BUFFER_TOO_SMALL. */
+ * Returns INVALID_ARGUMENT for a feature out of range, BUFFER_TOO_SMALL, FORKED. */
 cabochon_status cabochon_sae_direction(const cabochon_sae *sae, uint32_t feature, float *output, size_t *inout_len,
                                        cabochon_error **error);
 
@@ -682,7 +683,7 @@ cabochon_status cabochon_session_logits(cabochon_session *session, float *logits
                                         cabochon_error **error);
 
 /* Forgets all but the first `length` tokens, which stay as they are. Returns INVALID_ARGUMENT if
- * there are fewer. */
+ * there are fewer, FORKED. */
 cabochon_status cabochon_session_truncate(cabochon_session *session, size_t length, cabochon_error **error);
 
 /* Creates a second session with the same tokens, which goes its own way from here. No token is
@@ -693,7 +694,7 @@ cabochon_status cabochon_session_fork(cabochon_session *session, cabochon_sessio
 /* Writes the session to a file, from which cabochon_session_restore goes on as if it had never
  * been away. The file appears under its name only when it is whole.
  *   path      NUL-terminated; a regular file there is replaced, and a link keeps leading to it.
- * Returns INVALID_UTF8, IO, also for a pipe or a device. */
+ * Returns INVALID_UTF8, IO, also for a pipe or a device, FORKED. */
 cabochon_status cabochon_session_save(cabochon_session *session, const char *path, cabochon_error **error);
 
 /* Creates a session from such a file, for the same checkpoint: a fine-tune or another quantisation of it

@@ -376,6 +376,125 @@ static void forked_process(const char *path) {
     cabochon_session_free(session);
 }
 
+static int can_compute(cabochon_model *one) {
+    int32_t ids[] = {2, 50, 60};
+    size_t length = 3 * (size_t)cabochon_model_vocab_size(one);
+    float *logits = malloc(length * sizeof *logits);
+    cabochon_status status = cabochon_model_logits(one, ids, 3, logits, &length, NULL);
+    free(logits);
+    return status == CABOCHON_OK;
+}
+
+/* A child may begin anew before it frees what it inherited: its own threads have the names that the parent's had. */
+static void child_frees_last(const char *path) {
+    cabochon_engine_options options;
+    cabochon_engine_options_init(&options, sizeof options);
+    options.threads = 2;
+    cabochon_engine *inherited = NULL;
+    cabochon_model *one = NULL;
+    CHECK(cabochon_engine_create(&options, &inherited, NULL) == CABOCHON_OK, "an engine");
+    CHECK(cabochon_model_load(inherited, path, NULL, &one, NULL) == CABOCHON_OK && can_compute(one), "a model");
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        cabochon_engine *own = NULL;
+        cabochon_model *another = NULL;
+        if (cabochon_engine_create(&options, &own, NULL) != CABOCHON_OK) _exit(1);
+        if (cabochon_model_load(own, path, NULL, &another, NULL) != CABOCHON_OK || !can_compute(another)) _exit(2);
+        cabochon_model_free(one);
+        cabochon_engine_free(inherited);
+        if (!can_compute(another)) _exit(3);
+        cabochon_model_free(another);
+        cabochon_engine_free(own);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with 0x%x", status);
+    cabochon_model_free(one);
+    cabochon_engine_free(inherited);
+}
+
+/* What compute nothing, but list FORKED. */
+static void forked_statuses(const char *folder) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/expected/scope/resid_post_layer2.npz", folder);
+    cabochon_sae_options options;
+    cabochon_sae_options_init(&options, sizeof options);
+    options.site = "resid_post";
+    options.flags = CABOCHON_SAE_LAYER;
+    options.layer = 2;
+    cabochon_sae *sae = NULL;
+    CHECK(cabochon_sae_load(engine, path, &options, &sae, NULL) == CABOCHON_OK, "no SAE");
+    cabochon_session *session = new_session();
+    int32_t ids[] = {2, 5, 7};
+    CHECK(cabochon_session_append(session, ids, 3, NULL) == CABOCHON_OK, "append");
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        size_t length = 0;
+        if (cabochon_session_truncate(session, 1, NULL) != CABOCHON_ERROR_FORKED) _exit(1);
+        if (cabochon_session_save(session, "/nowhere/at/all", NULL) != CABOCHON_ERROR_FORKED) _exit(2);
+        if (cabochon_sae_direction(sae, 1, NULL, &length, NULL) != CABOCHON_ERROR_FORKED) _exit(3);
+        if (cabochon_model_logits(model, ids, 3, NULL, &length, NULL) != CABOCHON_ERROR_FORKED) _exit(4);
+        if (cabochon_session_tokens(session, NULL, &length, NULL) != CABOCHON_OK || length != 3) _exit(5);
+        if (cabochon_model_tokenize(model, "hello", 5, 0, NULL, &length, NULL) != CABOCHON_OK) _exit(6);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with 0x%x", status);
+    cabochon_session_free(session);
+    cabochon_sae_free(sae);
+}
+
+static void *do_a_bit_of_all(void *path) {
+    cabochon_engine *own = NULL;
+    cabochon_model *one = NULL;
+    cabochon_session *session = NULL;
+    cabochon_guard *guard = NULL;
+    CHECK(cabochon_engine_create(NULL, &own, NULL) == CABOCHON_OK, "an engine");
+    CHECK(cabochon_model_load(own, path, NULL, &one, NULL) == CABOCHON_OK, "a model");
+    CHECK(cabochon_session_create(one, NULL, &session, NULL) == CABOCHON_OK, "a session");
+    CHECK(cabochon_guard_create(one, NULL, &guard, NULL) == CABOCHON_OK, "a guard");
+    size_t length = 0;
+    CHECK(cabochon_model_describe(one, NULL, &length, NULL) == CABOCHON_OK, "describe");
+    const cabochon_message message = {"user", 4, "Hello", 5};
+    CHECK(cabochon_model_render_chat(one, &message, 1, 0, NULL, &length, NULL) == CABOCHON_OK, "chat");
+    cabochon_generation_options options = greedy(8);
+    options.sampling = CABOCHON_SAMPLING_RANDOM;
+    options.top_p = 0.9f;
+    options.top_k = 40;
+    options.logprobs = 5;
+    options.repetition_penalty = 1.1f;
+    double threshold = 2;
+    cabochon_guarding_options guarding;
+    cabochon_guarding_options_init(&guarding, sizeof guarding);
+    guarding.thresholds = &threshold;
+    guarding.threshold_count = 1;
+    int32_t ids[64];
+    for (int i = 0; i < 64; i++) ids[i] = 2 + i;
+    CHECK(cabochon_guard_generate(guard, session, ids, 64, "hi", 2, &options, &guarding, NULL, NULL, NULL, NULL) ==
+              CABOCHON_OK,
+          "an answer");
+    cabochon_guard_free(guard);
+    cabochon_session_free(session);
+    cabochon_model_free(one);
+    cabochon_engine_free(own);
+    return NULL;
+}
+
+/* On a thread with a stack as small as the header allows. */
+static void small_stack(const char *path) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    CHECK(pthread_attr_setstacksize(&attributes, 256 << 10) == 0, "a stack");
+    pthread_create(&thread, &attributes, do_a_bit_of_all, (void *)path);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
 static void *make_handles(void *argument) {
     int32_t id = 1;
     while (!atomic_load((atomic_bool *)argument)) {
@@ -428,7 +547,10 @@ int main(int argc, char **argv) {
     pending_cancellation();
     cancel_a_guard();
     first_computation_on_one_processor(path);
+    small_stack(path);
     forked_process(path);
+    child_frees_last(path);
+    forked_statuses(path);
     fork_beside_calls();
     close_model();
     return finish();

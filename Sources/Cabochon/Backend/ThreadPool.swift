@@ -11,6 +11,7 @@
 
 import CCabochonBackend
 import CabochonShims
+import Glibc
 import Synchronization
 
 final class ThreadPool: Sendable {
@@ -73,6 +74,8 @@ private final class Shared: @unchecked Sendable {
     /// 0 until all have been started: a caller that comes meanwhile computes alone.
     private let workerCount = Atomic<UInt32>(0)
     private let workers: UnsafeMutablePointer<UInt64>
+    /// Where they were started: a child of fork() does not have them, and may have threads of its own by the same names.
+    private var process: pid_t = 0
     /// The job's generation in the upper half; below it whether it takes no more workers, and how many are in it.
     private let gate = Atomic<UInt64>(0)
     private static let closed: UInt64 = 1 << 31
@@ -130,6 +133,7 @@ private final class Shared: @unchecked Sendable {
 
     /// A thread that the system refuses is done without: the others take its share.
     func start(workers count: Int, on processors: cabochon_processor_set) {
+        process = getpid()
         var started = 0
         for _ in 0..<count {
             let worker = Unmanaged.passRetained(Worker(shared: self, index: started + 1))
@@ -144,6 +148,7 @@ private final class Shared: @unchecked Sendable {
     func quit() {
         quits.store(true, ordering: .releasing)
         publish()
+        guard getpid() == process else { return }
         for worker in 0..<Int(workerCount.load(ordering: .acquiring)) { cabochon_shim_join_thread(workers[worker]) }
     }
 

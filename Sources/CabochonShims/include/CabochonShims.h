@@ -69,7 +69,8 @@ typedef struct cabochon_processor_set {
 
 /* Those of the calling thread. */
 cabochon_processor_set cabochon_shim_processors(void);
-/* Starts a thread on these, with all signals blocked; 0 or errno. Joined with cabochon_shim_join_thread. */
+/* Starts a thread on these, with all signals blocked; 0 or errno. Joined with cabochon_shim_join_thread, by
+ * the process that started it: glibc gives its name to another thread in a child of fork(). */
 int cabochon_shim_start_thread(void (*body)(void *), void *context, cabochon_processor_set processors,
                                uint64_t *out_thread);
 void cabochon_shim_join_thread(uint64_t thread);
