@@ -1,8 +1,10 @@
 /* memory.c - what becomes of a call that is refused memory: OUT_OF_MEMORY, with everything as before. Its
  * sizes are the caller's, and so large that only they can be what there is no room for.
  * Usage: memory [MODEL] */
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -183,8 +185,51 @@ static void large_file(void) {
     unlink(path);
 }
 
+/* Lists the backends and computes with the last that needs a library of others. */
+static int list_and_compute(const char *path) {
+    cabochon_engine *own = NULL;
+    cabochon_model *one = NULL;
+    cabochon_model_options options;
+    cabochon_model_options_init(&options, sizeof options);
+    options.backend = "blas";
+    cabochon_status status = cabochon_engine_create(NULL, &own, NULL);
+    if (status != CABOCHON_OK) return status == CABOCHON_ERROR_OUT_OF_MEMORY ? 0 : 1;
+    if (cabochon_engine_backend_count(own) == 0) return 2;
+    status = cabochon_model_load(own, path, &options, &one, NULL);
+    if (status == CABOCHON_ERROR_BACKEND || status == CABOCHON_ERROR_OUT_OF_MEMORY) return 0;
+    if (status != CABOCHON_OK) return 3;
+    int32_t ids[64];
+    for (int i = 0; i < 64; i++) ids[i] = 2 + i;
+    size_t length = 64 * (size_t)cabochon_model_vocab_size(one);
+    float *logits = malloc(length * sizeof *logits);
+    status = logits ? cabochon_model_logits(one, ids, 64, logits, &length, NULL) : CABOCHON_ERROR_OUT_OF_MEMORY;
+    return status == CABOCHON_OK || status == CABOCHON_ERROR_OUT_OF_MEMORY ? 0 : 4;
+}
+
+/* OpenBLAS asks without end for memory that it is refused. Where it would not find its room, it is not asked. In
+ * children, as a process opens it once; before any here has done so. */
+static void little_address_space(const char *path) {
+    for (size_t megabytes = 40; megabytes <= 1400; megabytes += megabytes < 400 ? 45 : 125) {
+        pid_t child = fork();
+        if (child == 0) {
+            leave_room(megabytes << 20);
+            _exit(list_and_compute(path));
+        }
+        /* One that hangs has all signals blocked. */
+        int status = 0, waited = 0;
+        for (; waitpid(child, &status, WNOHANG) == 0 && waited < 3000; waited++) usleep(10000);
+        if (waited == 3000) {
+            kill(child, SIGKILL);
+            waitpid(child, &status, 0);
+        }
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%zu MB: 0x%x", megabytes, status);
+    }
+}
+
 int main(int argc, char **argv) {
-    if (!open_model(argc > 1 ? argv[1] : MODEL)) return 1;
+    const char *path = argc > 1 ? argv[1] : MODEL;
+    little_address_space(path);
+    if (!open_model(path)) return 1;
     many_tokens();
     long_texts();
     many_ids();

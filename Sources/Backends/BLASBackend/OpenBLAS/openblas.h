@@ -10,6 +10,9 @@
  * it is set around each product and put back. The sequential build, unless it was made with
  * locks, lets two products at the same time share a buffer and mix up their numbers: it cannot be
  * used, and does not say whether it has locks.
+ *
+ * OpenBLAS asks for memory until it gets it: where address space is short (ulimit -v), opening it would never
+ * return. So nothing is opened that would not find the room.
  */
 #ifndef CABOCHON_OPENBLAS_H
 #define CABOCHON_OPENBLAS_H
@@ -20,6 +23,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 typedef struct cabochon_openblas {
     const void *host; /* the host's cabochon_host */
@@ -30,8 +35,21 @@ typedef struct cabochon_openblas {
     int (*omp_get_max_threads)(void);
 } cabochon_openblas;
 
-/* Opens OpenBLAS. Returns 0, or -1 where it is missing or a build that several threads cannot use. */
+/* Whether there is address space for OpenBLAS and its buffers. VmPeak grows by this when 0.3.21 is opened: by 40 MB for
+ * the library and, for each processor, 128 MiB for a buffer (OpenMP build) and 8 MiB for a stack (pthread build); then
+ * by another such buffer for each thread that multiplies, of which the host has no more than there are processors. */
+static inline int cabochon_openblas_has_room(void) {
+    long processors = sysconf(_SC_NPROCESSORS_CONF);
+    size_t mebibytes = 64 + 272 * (size_t)(processors > 0 ? processors : 1);
+    void *room =
+        mmap(NULL, mebibytes << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return room != MAP_FAILED && munmap(room, mebibytes << 20) == 0;
+}
+
+/* Opens OpenBLAS. Returns 0, or -1 where it is missing, a build that several threads cannot use, or more than there is
+ * room for. */
 static inline int cabochon_openblas_open(cabochon_openblas *blas) {
+    if (!cabochon_openblas_has_room()) return -1;
     /* The host's signals are not for OpenBLAS's threads, which inherit the mask. */
     sigset_t all, before;
     sigfillset(&all);
