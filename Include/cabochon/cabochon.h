@@ -789,7 +789,8 @@ typedef struct cabochon_generation_options {
 void cabochon_generation_options_init(cabochon_generation_options *options, size_t size);
 
 /* A token, and the natural logarithm of its probability among the tokens that the vocabulary has: after
- * logit bias and penalties, before temperature and what follows. */
+ * logit bias and penalties, before temperature and what follows. A token whose logit is NaN has none,
+ * and is never chosen. */
 typedef struct cabochon_token_logprob {
     int32_t token;
     float logprob;
@@ -854,10 +855,11 @@ typedef struct cabochon_generation_summary {
  *   on_token       called for each token, on this thread; NULL for none.
  *   out_generation receives the answer, owned by the caller; NULL if it is not wanted.
  * Blocks; can be cancelled. Returns INVALID_ARGUMENT for an option or id out of range, for nothing
- * to go on from, or where logit_bias forbids every token, UNSUPPORTED_OPTION, INVALID_UTF8,
- * CONTEXT_EXCEEDED if the prompt does not fit (with both numbers), UNSUPPORTED where the largest logit
- * is not a finite number, because weights are not or interventions go too far, CANCELLED, BACKEND,
- * FORKED. The session then stands as before the call, though callbacks may have been made. */
+ * to go on from, or where logit_bias and penalties make the largest logit infinite, as by forbidding
+ * every token, UNSUPPORTED_OPTION, INVALID_UTF8, CONTEXT_EXCEEDED if the prompt does not fit (with both
+ * numbers), UNSUPPORTED where the largest logit is not a finite number before that, because weights are
+ * not or interventions go too far, CANCELLED, BACKEND, FORKED. The session then stands as before the
+ * call, though callbacks may have been made. */
 cabochon_status cabochon_session_generate(cabochon_session *session, const int32_t *prompt, size_t prompt_count,
                                           const cabochon_generation_options *options, cabochon_token_callback on_token,
                                           void *user_data, cabochon_generation **out_generation,

@@ -1,6 +1,7 @@
 /* contract.c - what cabochon.h promises a well-behaved caller: ownership, two-call outputs, growth
  * of options, sessions that fork, and that fail as if nothing had happened.
  * Usage: contract [MODEL] */
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -412,6 +413,22 @@ static void sampling(void) {
     CHECK(tokens == 3 && logprobs[0] <= 0 && logprobs[0] > -1e-3f, "%f", tokens ? logprobs[0] : 9.0f);
     cabochon_generation_free(one);
     cabochon_session_free(session);
+
+    /* Two tokens far above all others have half of the probability each, however far. */
+    const float far[] = {1e10f, 1e20f, 3e38f};
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        cabochon_logit_bias two[] = {{5, far[i]}, {6, far[i]}};
+        options = greedy(1);
+        options.logit_bias = two;
+        options.logit_bias_count = 2;
+        options.logprobs = 2;
+        session = new_session();
+        CHECK(cabochon_session_generate(session, prompt, count, &options, NULL, NULL, &one, NULL) == CABOCHON_OK, "");
+        logprobs = cabochon_generation_logprobs(one, &tokens);
+        CHECK(tokens == 1 && fabsf(logprobs[0] + 0.693147f) < 1e-5f, "%g: %g", far[i], tokens ? logprobs[0] : 9.0f);
+        cabochon_generation_free(one);
+        cabochon_session_free(session);
+    }
 }
 
 static void sessions(void) {

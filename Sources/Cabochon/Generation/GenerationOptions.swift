@@ -39,12 +39,15 @@ public struct GenerationOptions: Sendable {
 
     public init() {}
 
+    /// Whether bias or penalties change logits before one is chosen by.
+    var adjustsLogits: Bool {
+        !logitBias.isEmpty || repetitionPenalty != 1 || presencePenalty != 0 || frequencyPenalty != 0
+    }
+
     /// Among how many of the largest logits those are that draws look at, where they pass over `undrawn` others; nil:
     /// among more than are worth searching for, or not as they are.
     func largestLogitCount(passingOver undrawn: Int) -> Int? {
-        guard logitBias.isEmpty, repetitionPenalty == 1, presencePenalty == 0, frequencyPenalty == 0,
-            logprobCount == nil
-        else { return nil }
+        guard !adjustsLogits, logprobCount == nil else { return nil }
         let count = temperature == 0 ? 1 : topK
         return count > 0 && count <= 128 - undrawn ? count + undrawn : nil
     }

@@ -141,9 +141,11 @@ struct Sampler {
         _ logits: UnsafeMutableBufferPointer<Float>, chosen: Int32, count: Int
     ) -> (chosen: TokenLogprob, alternatives: [TokenLogprob]) {
         let best = logits[Int(largest(logits) ?? chosen)]
+        // A token whose logit is no number is never chosen, and has no part in the sum.
         var sum = 0.0
-        for logit in logits { sum += Double(exp(logit - best)) }
-        let normalizer = Double(best) + log(sum)
+        for logit in logits where !logit.isNaN { sum += Double(exp(logit - best)) }
+        // Taken from the differences: added to a logit of 1e38, it would be lost.
+        let logOfSum = log(sum)
         var top: [TokenRank] = []
         if count > 0 {
             let order = TokenOrder(logits, best: best, floor: best - 40)
@@ -155,7 +157,7 @@ struct Sampler {
             top.sort { $0.precedes($1) }
         }
         let entry = { (token: Int32) in
-            TokenLogprob(token: token, logprob: Float(Double(logits[Int(token)]) - normalizer))
+            TokenLogprob(token: token, logprob: Float(Double(logits[Int(token)]) - Double(best) - logOfSum))
         }
         return (entry(chosen), top.map { entry($0.token) })
     }

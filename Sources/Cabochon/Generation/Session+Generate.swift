@@ -16,8 +16,9 @@ extension Session {
     ///     this session, `cancellation` excepted. The last call may bring text that was held back.
     ///   - onFeatures: called on this thread when watched features are known: for the prompt at once, for
     ///     a token of the answer when it has passed through the layers, so after `onToken` had it.
-    /// - Throws: `.contextExceeded` with both numbers, `.cancelled`, `.invalidArgument`, `.outOfMemory`;
-    ///   `.unsupported` where no logit is a finite number. The session is then as before the call.
+    /// - Throws: `.contextExceeded` with both numbers, `.cancelled`, `.outOfMemory`, `.invalidArgument`, also where
+    ///   bias and penalties leave no finite largest logit; `.unsupported` where the model's own largest is not
+    ///   finite. The session is then as before the call.
     public func generate(
         after prompt: UnsafeBufferPointer<Int32>, options: GenerationOptions = GenerationOptions(),
         onToken: (GeneratedToken) -> Bool = { _ in true }, onFeatures: (WatchedFeatures) -> Void = { _ in }
@@ -127,10 +128,16 @@ private struct Answer {
     mutating func step(
         _ logits: UnsafeMutableBufferPointer<Float>, onToken: (GeneratedToken) -> Bool
     ) throws(CabochonError) -> Bool {
-        sampler.adjust(logits, after: session.sequence)
         // An embedding may have more rows than the tokenizer has pieces. Those have no text and are never drawn.
-        let logits = UnsafeMutableBufferPointer(rebasing: logits[..<session.model.tokenizer.vocabulary.count])
-        guard let token = sampler.choose(logits) else { throw noToken(among: logits) }
+        let pieces = UnsafeMutableBufferPointer(rebasing: logits[..<session.model.tokenizer.vocabulary.count])
+        let couldChoose = options.adjustsLogits && Sampler.largest(pieces) != nil
+        sampler.adjust(logits, after: session.sequence)
+        guard let token = sampler.choose(pieces) else {
+            let token = "the token after \(session.length) others"
+            guard couldChoose else { throw session.model.logitsNotFinite("of \(token)") }
+            throw CabochonError(
+                .invalidArgument, "logit bias and penalties leave no finite largest logit for \(token)")
+        }
         if !options.ignoresEndOfSequence, session.model.stopTokens.contains(token) {
             finishReason = .endOfSequence
             stopToken = token
@@ -144,7 +151,7 @@ private struct Answer {
         sampler.accept(token)
         try session.appendLater(token)
         tokens.append(token)
-        let logprob = options.logprobCount.map { Sampler.logprobs(logits, chosen: token, count: $0) }
+        let logprob = options.logprobCount.map { Sampler.logprobs(pieces, chosen: token, count: $0) }
         if let logprob { logprobs.append(logprob) }
         var bytes: [UInt8] = []
         try session.model.tokenizer.append(token, to: &bytes)
@@ -218,13 +225,6 @@ private struct Answer {
             stopString = options.stopStrings[stop]
         }
         return released + matcher.finish()
-    }
-
-    private func noToken(among logits: UnsafeMutableBufferPointer<Float>) -> CabochonError {
-        guard logits.contains(where: { $0 != -.infinity }) else {
-            return CabochonError(.invalidArgument, "logit bias forbids all \(logits.count) tokens")
-        }
-        return session.model.logitsNotFinite("of the token after \(session.length) others")
     }
 
     func result(seed: UInt64) -> GenerationResult {

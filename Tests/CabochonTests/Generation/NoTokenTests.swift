@@ -42,6 +42,39 @@ import Testing
         #expect(told == 0 && session.tokens == [2, 9])
     }
 
+    @Test("Where the model's own logits are no numbers, bias and penalties are not to blame")
+    func adjustedNotFinite() throws {
+        var options = GenerationOptions()
+        options.logitBias = [(9, -.infinity)]
+        options.repetitionPenalty = 1.5
+        let session = try broken.makeSession()
+        try expectError(.unsupported, "not finite") { _ = try session.generate(after: prompt, options: options) }
+    }
+
+    @Test("A single logit that is no number leaves the others their probabilities, as if it were forbidden")
+    func oneLogitNotFinite() throws {
+        let outcast: Int32 = 9
+        var copy = try GGUFCopy("gemma2-tiny/gemma2-tiny-f32.gguf")
+        let rowSize = sound.configuration.hiddenSize * MemoryLayout<Float>.stride
+        copy.change("token_embd.weight") {
+            let start = Int(outcast) * rowSize
+            $0.content.replaceSubrange(start..<start + 4, with: GGUFBuilder.bytes(Float.nan.bitPattern))
+        }
+        let path = try folder.write(copy.build(), to: "one.gguf")
+        let flawed = try Model(path: path, engine: sound.engine, options: sound.options)
+        var options = GenerationOptions()
+        options.temperature = 0
+        options.maxTokens = 4
+        options.ignoresEndOfSequence = true
+        options.logprobCount = 3
+        let result = try flawed.makeSession().generate(after: prompt, options: options)
+        options.logitBias = [(outcast, -.infinity)]
+        let expected = try sound.makeSession().generate(after: prompt, options: options)
+        #expect(result.tokens == expected.tokens)
+        #expect(result.logprobs.map(\.chosen.logprob) == expected.logprobs.map(\.chosen.logprob))
+        for logprobs in result.logprobs { #expect(logprobs.alternatives.allSatisfy { $0.logprob <= 0 }) }
+    }
+
     @Test("A draft model whose logits are no numbers guesses nothing, and the answer is the plain one")
     func brokenDraft() throws {
         var options = GenerationOptions()
