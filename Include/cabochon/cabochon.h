@@ -28,10 +28,11 @@
  * Errors.  A function that can fail returns a cabochon_status: CABOCHON_OK (0), or a negative
  * code. Its last parameter, `cabochon_error **error`, may be NULL; otherwise it receives NULL on
  * success, and on failure an error object with the code and a message that names the file, the
- * key, the offset and the numbers (to be freed with cabochon_error_free). There is no "last
- * error". After a failure every out-handle is NULL, buffers are untouched, and nothing has
- * changed or needs to be released, unless a function says otherwise. Each function lists its
- * codes; these may come from any of them, and are not repeated:
+ * key, the offset and the numbers (to be freed with cabochon_error_free); control characters in
+ * what it names are spelled out, so that it is one line. There is no "last error". After a failure
+ * every out-handle is NULL, buffers are untouched, and nothing has changed or needs to be released,
+ * unless a function says otherwise. Each function lists its codes; these may come from any of them,
+ * and are not repeated:
  *     CABOCHON_ERROR_INVALID_HANDLE    a handle is NULL, freed, or of another kind
  *     CABOCHON_ERROR_INVALID_ARGUMENT  a pointer that must not be NULL is
  *     CABOCHON_ERROR_OUT_OF_MEMORY     an allocation was refused
@@ -46,7 +47,16 @@
  * `(..., char *buffer, size_t *inout_len, ...)`: *inout_len holds the buffer's capacity on entry
  * and the number of elements on return (bytes of text, without any terminator; ids; floats). With
  * buffer NULL they only write the needed number and succeed. With too small a buffer they write
- * the needed number, leave the buffer untouched and return CABOCHON_ERROR_BUFFER_TOO_SMALL.
+ * the needed number, leave the buffer untouched and return CABOCHON_ERROR_BUFFER_TOO_SMALL; after
+ * any other failure *inout_len is as before.
+ *
+ * Limits.  An argument that is read has at most 2,147,483,647 elements, rows or bytes, and these fewer;
+ * more are CABOCHON_ERROR_INVALID_ARGUMENT:
+ *     1,024        backend paths, stop texts, policies, thresholds
+ *     4,096        dictionaries in one list, edits
+ *     65,536       sites
+ *     1,048,576    messages, logit biases
+ *     16,777,216   the width of a dictionary, its features or positions in one list
  *
  * Options.  Structs of options begin with struct_size, and are filled by their `_init` function:
  *     cabochon_model_options options;
@@ -241,7 +251,7 @@ typedef struct cabochon_model cabochon_model;
 typedef struct cabochon_model_options {
     size_t struct_size;
     /* Name of a backend, "simd" for the best SIMD one, or the absolute path of a backend's
-     * library. NULL: the environment's CABOCHON_BACKEND, else the best. */
+     * library. NULL: the environment's CABOCHON_BACKEND unless that is empty, else the best. */
     const char *backend;
     /* CABOCHON_KV_*. */
     uint32_t kv_type;
@@ -560,7 +570,8 @@ cabochon_status cabochon_sae_decode(const cabochon_sae *sae, const cabochon_feat
  * them, and no head.
  *   ids       id_count of them, at least 1. All have a row, BOS included.
  *   saes      sae_count dictionaries, at any sites.
- *   out_features  receives sae_count handles, owned by the caller.
+ *   out_features  receives sae_count handles, owned by the caller; not touched where that is beyond
+ *                 the limit.
  * Blocks; can be cancelled. Returns INVALID_ARGUMENT for a dictionary that does not fit the model
  * (with both sizes), and what cabochon_model_activations does. */
 cabochon_status cabochon_model_features(const cabochon_model *model, const int32_t *ids, size_t id_count,
@@ -1086,7 +1097,7 @@ void cabochon_guarding_options_init(cabochon_guarding_options *options, size_t s
  *   prompt_text  what the user asked, prompt_text_len bytes: it is judged, and the answer with it.
  *   guarding     must not be NULL: thresholds have no default.
  * Blocks; cancelling the session cancels the checks, too. Returns what cabochon_session_generate and
- * cabochon_guard_classify do, and INVALID_ARGUMENT for a policy without a threshold. */
+ * cabochon_guard_classify do, and INVALID_ARGUMENT for a policy without a threshold, or one that is NaN. */
 cabochon_status cabochon_guard_generate(const cabochon_guard *guard, cabochon_session *session, const int32_t *prompt,
                                         size_t prompt_count, const char *prompt_text, size_t prompt_text_len,
                                         const cabochon_generation_options *options,

@@ -16,7 +16,7 @@ public final class Engine: Sendable {
         public var backendPaths: [String] = []
         /// False: only the scalar backend, no code is loaded.
         public var loadsPlugins = true
-        /// Called on any thread. Without it the library is silent.
+        /// Called with one line, on any thread. Without it the library is silent.
         public var log: (@Sendable (LogLevel, String) -> Void)?
 
         public init() {}
@@ -57,6 +57,6 @@ public final class Engine: Sendable {
     public var threadCount: Int { pool.computingThreadCount }
 
     func write(_ level: LogLevel, _ message: @autoclosure () -> String) {
-        log?(level, message())
+        log?(level, message().onOneLine)
     }
 }

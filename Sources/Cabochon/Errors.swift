@@ -35,15 +35,44 @@ public enum ErrorCode: Int32, Sendable {
     case `internal` = -14
 }
 
-/// A failure with a message that names what and where: the file, the key, the offset, both numbers.
+/// A failure with a message of one line that names what and where: the file, the key, the offset, both numbers.
 public struct CabochonError: Error, CustomStringConvertible, Sendable {
     public let code: ErrorCode
     public let message: String
 
     public init(_ code: ErrorCode, _ message: String) {
         self.code = code
-        self.message = message
+        self.message = message.onOneLine
     }
 
     public var description: String { message }
+}
+
+extension String {
+    /// The same text with control characters and line ends spelled out, as "\n" or "\x1b". Names that files and
+    /// callers bring must neither cut a message short nor add lines to somebody's log.
+    var onOneLine: String {
+        guard unicodeScalars.contains(where: \.isUnfitForLine) else { return self }
+        var line = ""
+        for scalar in unicodeScalars {
+            switch scalar {
+            case "\0": line += "\\0"
+            case "\t": line += "\\t"
+            case "\n": line += "\\n"
+            case "\r": line += "\\r"
+            case _ where scalar.isUnfitForLine:
+                let digits = String(scalar.value, radix: 16)
+                line += (scalar.value < 0x100 ? "\\x" : "\\u") + (digits.utf8.count < 2 ? "0" : "") + digits
+            default: line.unicodeScalars.append(scalar)
+            }
+        }
+        return line
+    }
+}
+
+extension Unicode.Scalar {
+    /// Control characters, and Unicode's separators of lines and paragraphs.
+    fileprivate var isUnfitForLine: Bool {
+        value < 0x20 || (0x7f...0x9f).contains(value) || value == 0x2028 || value == 0x2029
+    }
 }

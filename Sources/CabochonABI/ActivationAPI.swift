@@ -13,9 +13,10 @@ public func cabochon_model_logits(
         let model = handle.model
         let ids = try prompt(ids, id_count, for: model)
         let needed = try floatCount(ids.count, model.configuration.vocabularySize)
-        guard let room = try room(logits, inout_len, needed: needed) else { return }
-        try handle.cancellation.during { (cancellation) throws(CabochonError) in
-            try model.logits(of: ids, into: room, cancellation: cancellation)
+        try write(needed: needed, logits, inout_len) { (room) throws(CabochonError) in
+            try handle.cancellation.during { (cancellation) throws(CabochonError) in
+                try model.logits(of: ids, into: room, cancellation: cancellation)
+            }
         }
     }
 }
@@ -79,9 +80,7 @@ public func cabochon_model_cancel(_ model: OpaquePointer?) {
 func prompt(
     _ ids: UnsafePointer<Int32>?, _ count: Int, for model: Model
 ) throws(CabochonError) -> UnsafeBufferPointer<Int32> {
-    guard count > 0 else {
-        throw CabochonError(.invalidArgument, "\(UInt(bitPattern: count)) ids: at least one is needed")
-    }
+    guard count != 0 else { throw CabochonError(.invalidArgument, "no ids: at least one is needed") }
     guard count <= model.contextLength else {
         throw CabochonError(.contextExceeded, "\(count) tokens in a context of \(model.contextLength)")
     }

@@ -7,6 +7,7 @@
 import CCabochon
 import Cabochon
 import CabochonShims
+import Glibc
 
 /// Where a function stores the error object that goes with its status; may be nil.
 typealias ErrorOut = UnsafeMutablePointer<OpaquePointer?>?
@@ -98,7 +99,7 @@ func elements<Element>(
     _ pointer: UnsafePointer<Element>?, _ count: Int, _ name: StaticString, atMost limit: Int = largestCount
 ) throws(CabochonError) -> UnsafeBufferPointer<Element> {
     guard (0...limit).contains(count) else {
-        throw CabochonError(.invalidArgument, "\(UInt(bitPattern: count)) \(name): at most \(limit)")
+        throw CabochonError(.invalidArgument, "\(name): length \(UInt(bitPattern: count)), at most \(limit)")
     }
     guard count > 0 else { return UnsafeBufferPointer(start: nil, count: 0) }
     guard let pointer else { throw missing(name) }
@@ -110,8 +111,8 @@ func checkedText(
     _ utf8: UnsafePointer<CChar>?, _ length: Int, _ name: StaticString
 ) throws(CabochonError) -> UnsafeRawBufferPointer {
     let bytes = UnsafeRawBufferPointer(try elements(utf8, length, name))
-    guard UTF8Sequence.firstInvalidOffset(in: bytes) == nil else {
-        throw CabochonError(.invalidUTF8, "\(name): \(bytes.count) bytes that are not UTF-8")
+    if let offset = UTF8Sequence.firstInvalidOffset(in: bytes) {
+        throw CabochonError(.invalidUTF8, "\(name) is not UTF-8 at byte \(offset) of \(bytes.count)")
     }
     return bytes
 }
@@ -132,16 +133,21 @@ func text(_ utf8: UnsafePointer<CChar>?, _ length: Int, _ name: StaticString) th
 /// A NUL-terminated path or name; nil for NULL.
 func optionalName(_ pointer: UnsafePointer<CChar>?, _ name: StaticString) throws(CabochonError) -> String? {
     guard let pointer else { return nil }
-    guard let text = String(validatingCString: pointer) else {
-        throw CabochonError(.invalidUTF8, "\(name): bytes that are not UTF-8")
-    }
-    return text
+    return try text(pointer, strlen(pointer), name)
 }
 
 /// A NUL-terminated path or name that must be there.
 func name(_ pointer: UnsafePointer<CChar>?, _ name: StaticString) throws(CabochonError) -> String {
     guard let text = try optionalName(pointer, name) else { throw missing(name) }
     return text
+}
+
+/// A path that must be there.
+func path(_ pointer: UnsafePointer<CChar>?, _ name: StaticString) throws(CabochonError) -> String {
+    let path = try CabochonABI.name(pointer, name)
+    // The system's words for it would name nothing.
+    guard !path.isEmpty else { throw CabochonError(.io, "\(name) is empty") }
+    return path
 }
 
 /// Whether each known bit of `flags` is set; an unknown one is an error.
@@ -154,41 +160,44 @@ func checkFlags(_ flags: UInt32, known: UInt32, _ name: StaticString) throws(Cab
 
 // MARK: What goes out
 
-/// The caller's buffer for `needed` elements, or nil if it only asks for their number. Checked
-/// before a computation, so that a failure costs nothing.
-func room<Element>(
-    _ buffer: UnsafeMutablePointer<Element>?, _ length: UnsafeMutablePointer<Int>?, needed: Int
-) throws(CabochonError) -> UnsafeMutableBufferPointer<Element>? {
+/// Fills the caller's buffer by the two-call rule. Its size is checked before `fill` computes, so that a buffer too small
+/// costs nothing; a caller without one only learns how many elements are needed. `length` stays as it is where `fill`
+/// throws.
+func write<Element>(
+    needed: Int, _ buffer: UnsafeMutablePointer<Element>?, _ length: UnsafeMutablePointer<Int>?,
+    _ fill: (UnsafeMutableBufferPointer<Element>) throws(CabochonError) -> Void
+) throws(CabochonError) {
     guard let length else { throw missing("inout_len") }
     let capacity = UInt(bitPattern: length.pointee)
-    length.pointee = needed
-    guard let buffer else { return nil }
-    guard UInt(needed) <= capacity else {
-        throw CabochonError(.bufferTooSmall, "a buffer for \(capacity) elements: \(needed) are needed")
+    if let buffer {
+        guard UInt(needed) <= capacity else {
+            length.pointee = needed
+            throw CabochonError(.bufferTooSmall, "a buffer for \(capacity) elements: \(needed) are needed")
+        }
+        try fill(UnsafeMutableBufferPointer(start: buffer, count: needed))
     }
-    return UnsafeMutableBufferPointer(start: buffer, count: needed)
+    length.pointee = needed
 }
 
 /// Hands over text by the two-call rule.
 func write(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ length: UnsafeMutablePointer<Int>?)
     throws(CabochonError)
 {
-    guard let room = try room(buffer, length, needed: text.utf8.count) else { return }
-    UnsafeMutableRawBufferPointer(room).copyBytes(from: text.utf8)
+    try write(needed: text.utf8.count, buffer, length) {
+        UnsafeMutableRawBufferPointer($0).copyBytes(from: text.utf8)
+    }
 }
 func write(
     _ text: UnsafeRawBufferPointer, _ buffer: UnsafeMutablePointer<CChar>?, _ length: UnsafeMutablePointer<Int>?
 ) throws(CabochonError) {
-    guard let room = try room(buffer, length, needed: text.count) else { return }
-    UnsafeMutableRawBufferPointer(room).copyMemory(from: text)
+    try write(needed: text.count, buffer, length) { UnsafeMutableRawBufferPointer($0).copyMemory(from: text) }
 }
 
 /// Hands over token ids by the two-call rule.
 func write(
     _ ids: some Collection<Int32>, _ buffer: UnsafeMutablePointer<Int32>?, _ length: UnsafeMutablePointer<Int>?
 ) throws(CabochonError) {
-    guard let room = try room(buffer, length, needed: ids.count) else { return }
-    _ = room.update(fromContentsOf: ids)
+    try write(needed: ids.count, buffer, length) { _ = $0.update(fromContentsOf: ids) }
 }
 
 /// `rows * columns` floats, or an error where that is no size of memory.

@@ -100,12 +100,15 @@ public func cabochon_model_features(
     _ sae_count: Int, _ out_features: UnsafeMutablePointer<OpaquePointer?>?,
     _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
-    boundary(error) { () throws(CabochonError) in
+    // Where their number is what is wrong, so many are not touched.
+    if let out_features, (0...mostDictionaries).contains(sae_count) {
+        for index in 0..<sae_count { out_features[index] = nil }
+    }
+    return boundary(error) { () throws(CabochonError) in
         let handle = try ownModel(model)
         let model = handle.model
         let saes = try ownSparseAutoencoders(saes, sae_count, "saes")
         guard let out_features else { throw CabochonError(.invalidArgument, "out_features is NULL") }
-        for index in saes.indices { out_features[index] = nil }
         let ids = try prompt(ids, id_count, for: model)
         let all = try handle.cancellation.during { (cancellation) throws(CabochonError) in
             try model.features(of: ids, saes, cancellation: cancellation)
@@ -140,9 +143,10 @@ public func cabochon_model_logits_with(
         let ids = try prompt(ids, id_count, for: model)
         let interventions = try CabochonABI.interventions(interventions)
         let needed = try floatCount(ids.count, model.configuration.vocabularySize)
-        guard let room = try room(logits, inout_len, needed: needed) else { return }
-        try handle.cancellation.during { (cancellation) throws(CabochonError) in
-            try model.logits(of: ids, into: room, with: interventions, cancellation: cancellation)
+        try write(needed: needed, logits, inout_len) { (room) throws(CabochonError) in
+            try handle.cancellation.during { (cancellation) throws(CabochonError) in
+                try model.logits(of: ids, into: room, with: interventions, cancellation: cancellation)
+            }
         }
     }
 }

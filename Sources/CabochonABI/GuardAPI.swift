@@ -172,12 +172,13 @@ public func cabochon_guard_classify(
     boundary(error) { () throws(CabochonError) in
         let handle = try ownGuardHandle(guard_)
         let policies = try CabochonABI.policies(policies, policy_count) ?? handle.moderator.options.policies
-        guard let room = try room(verdicts, inout_len, needed: policies.count) else { return }
-        let content = CallerContent(prompt, prompt_len, response, response_len)
-        let results = try handle.cancellation.during { (cancellation) throws(CabochonError) in
-            try handle.moderator.classify(content, policies: policies, cancellation: cancellation)
+        try write(needed: policies.count, verdicts, inout_len) { (room) throws(CabochonError) in
+            let content = CallerContent(prompt, prompt_len, response, response_len)
+            let results = try handle.cancellation.during { (cancellation) throws(CabochonError) in
+                try handle.moderator.classify(content, policies: policies, cancellation: cancellation)
+            }
+            _ = room.update(fromContentsOf: results.map(record(of:)))
         }
-        _ = room.update(fromContentsOf: results.map(record(of:)))
     }
 }
 

@@ -15,7 +15,7 @@ public func cabochon_model_load(
 ) -> cabochon_status {
     boundary(giving: out_model, "out_model", error) { () throws(CabochonError) in
         let engine = try ownEngine(engine)
-        let path = try name(path, "path")
+        let path = try CabochonABI.path(path, "path")
         let model = try Model(path: path, engine: engine.engine, options: try modelOptions(options))
         return ModelHandle(model, engine: engine)
     }

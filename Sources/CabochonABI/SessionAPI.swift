@@ -70,7 +70,6 @@ public func cabochon_session_append(
 func addition(
     _ ids: UnsafePointer<Int32>?, _ count: Int, to session: Session
 ) throws(CabochonError) -> UnsafeBufferPointer<Int32> {
-    guard count >= 0 else { throw CabochonError(.invalidArgument, "\(UInt(bitPattern: count)) ids") }
     guard count <= session.contextLength - session.length else {
         throw CabochonError(
             .contextExceeded,
@@ -87,8 +86,9 @@ public func cabochon_session_logits(
     boundary(error) { () throws(CabochonError) in
         try withSession(session) { session throws(CabochonError) in
             let needed = session.model.configuration.vocabularySize
-            guard let room = try room(logits, inout_len, needed: needed) else { return }
-            try session.logits(into: room)
+            try write(needed: needed, logits, inout_len) { (room) throws(CabochonError) in
+                try session.logits(into: room)
+            }
         }
     }
 }
@@ -126,7 +126,9 @@ public func cabochon_session_save(
     _ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<OpaquePointer?>?
 ) -> cabochon_status {
     boundary(error) { () throws(CabochonError) in
-        try withSession(session) { session throws(CabochonError) in try session.save(to: try name(path, "path")) }
+        try withSession(session) { session throws(CabochonError) in
+            try session.save(to: try CabochonABI.path(path, "path"))
+        }
     }
 }
 
@@ -138,7 +140,7 @@ public func cabochon_session_restore(
     boundary(giving: out_session, "out_session", error) { () throws(CabochonError) in
         let model = try ownModel(model)
         return SessionHandle(
-            try Session.restore(from: try name(path, "path"), model: model.model), engine: model.engine)
+            try Session.restore(from: try CabochonABI.path(path, "path"), model: model.model), engine: model.engine)
     }
 }
 

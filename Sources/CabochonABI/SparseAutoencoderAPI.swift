@@ -32,11 +32,16 @@ func ownSparseAutoencoder(_ handle: OpaquePointer?) throws(CabochonError) -> Spa
     try ownHandle(handle).sae
 }
 
+/// Dictionaries in one list.
+let mostDictionaries = 1 << 12
+
 func ownSparseAutoencoders(
     _ handles: UnsafePointer<OpaquePointer?>?, _ count: Int, _ name: StaticString
 ) throws(CabochonError) -> [SparseAutoencoder] {
     var saes: [SparseAutoencoder] = []
-    for handle in try elements(handles, count, name, atMost: 1 << 12) { saes.append(try ownSparseAutoencoder(handle)) }
+    for handle in try elements(handles, count, name, atMost: mostDictionaries) {
+        saes.append(try ownSparseAutoencoder(handle))
+    }
     return saes
 }
 
@@ -68,7 +73,8 @@ public func cabochon_sae_load(
             options.storage = .memory
         }
         return SparseAutoencoderHandle(
-            try SparseAutoencoder(path: try name(path, "path"), engine: engine.engine, options: options), engine: engine
+            try SparseAutoencoder(path: try CabochonABI.path(path, "path"), engine: engine.engine, options: options),
+            engine: engine
         )
     }
 }
@@ -132,8 +138,9 @@ public func cabochon_sae_direction(
         guard Int(feature) < sae.width else {
             throw CabochonError(.invalidArgument, "feature \(feature) of \(sae.path), which has \(sae.width)")
         }
-        guard let room = try room(output, inout_len, needed: sae.outputSize) else { return }
-        try sae.copyDirection(of: Int(feature), into: room)
+        try write(needed: sae.outputSize, output, inout_len) { (room) throws(CabochonError) in
+            try sae.copyDirection(of: Int(feature), into: room)
+        }
     }
 }
 
@@ -165,7 +172,8 @@ public func cabochon_sae_decode(
         let input = try input.map { pointer throws(CabochonError) in
             UnsafeBufferPointer(start: pointer, count: try floatCount(features.rowCount, sae.inputSize))
         }
-        guard let room = try room(output, inout_len, needed: needed) else { return }
-        try sae.decode(features, input: input, into: room)
+        try write(needed: needed, output, inout_len) { (room) throws(CabochonError) in
+            try sae.decode(features, input: input, into: room)
+        }
     }
 }

@@ -14,7 +14,7 @@ public func cabochon_model_tokenize(
         try checkFlags(flags, known: CABOCHON_TOKENIZE_ADD_BOS | CABOCHON_TOKENIZE_PARSE_SPECIAL, "flags")
         // The tokenizer checks the UTF-8 itself, and names the offset of a bad byte.
         try tokenizer.withIDs(
-            of: UnsafeRawBufferPointer(try elements(text, text_len, "bytes of text")),
+            of: UnsafeRawBufferPointer(try elements(text, text_len, "text")),
             addBOS: flags & CABOCHON_TOKENIZE_ADD_BOS != 0,
             parseSpecial: flags & CABOCHON_TOKENIZE_PARSE_SPECIAL != 0
         ) { (tokens) throws(CabochonError) in try write(tokens, ids, inout_len) }

@@ -4,6 +4,7 @@
 #   exports      what the library shows and needs
 #   layout       the structs of 1.0, byte for byte
 #   contract     what a well-behaved caller is promised
+#   failures     and what a call that fails leaves him
 #   concurrency  and what its threads and its children are
 #   memory       what refused memory comes to
 #   hostile      what any other caller gets: a status
@@ -12,7 +13,7 @@
 #   ffi          every function, called through libffi
 #   examples     installed, compiled by strangers, run
 
-ABI_LINKED := $(addprefix $(BUILD)/tests/abi-,layout contract concurrency memory hostile mutations)
+ABI_LINKED := $(addprefix $(BUILD)/tests/abi-,layout contract failures concurrency memory hostile mutations)
 # These two load the library themselves: what it does to a process by being loaded is their question.
 ABI_LOADING := $(addprefix $(BUILD)/tests/abi-,host ffi)
 

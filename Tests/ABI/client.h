@@ -47,6 +47,9 @@ static inline void check_failure(int line, cabochon_status expected, cabochon_st
     CHECK(status == expected && cabochon_error_code(error) == expected, "line %d: status %d, %s", line, (int)status,
           message);
     CHECK(length > 0 && strlen(message) == length, "line %d: a message", line);
+    size_t visible = 0;
+    while (visible < length && (unsigned char)message[visible] >= ' ') visible++;
+    CHECK(visible == length, "line %d: one line, not %s", line, message);
     cabochon_error_free(error);
 }
 

@@ -40,7 +40,8 @@ public struct RejectedBackend: Sendable {
     /// An error begins with the file that it is about, and so do the loader's words.
     init(path: String, error: CabochonError) {
         var reason = error.message[...]
-        while reason.hasPrefix("\(path): ") { reason = reason.dropFirst(path.count + 2) }
+        let start = "\(path): ".onOneLine
+        while reason.hasPrefix(start) { reason = reason.dropFirst(start.count) }
         self.init(path: path, reason: String(reason))
     }
 }
@@ -89,12 +90,17 @@ final class BackendRegistry: Sendable {
     /// - Parameter name: a name, "simd" for the best SIMD one, the absolute path of a plugin, or nil
     ///   for CABOCHON_BACKEND's and else the best that can be created.
     func backend(named name: String?) throws(CabochonError) -> Backend {
-        let name =
-            name ?? cabochon_shim_secure_environment("CABOCHON_BACKEND").flatMap { String(validatingCString: $0) }
-        guard let name, !name.isEmpty else { return bestCreatable() }
+        guard let name = name ?? Self.nameInEnvironment else { return bestCreatable() }
         let backend = name.hasPrefix("/") ? try loadExplicitly(path: name) : try find(name)
         try backend.create()
         return backend
+    }
+
+    /// CABOCHON_BACKEND's; nil where that is empty, as a shell leaves what it unsets for one command.
+    private static var nameInEnvironment: String? {
+        guard let name = cabochon_shim_secure_environment("CABOCHON_BACKEND").flatMap({ String(validatingCString: $0) })
+        else { return nil }
+        return name.isEmpty ? nil : name
     }
 
     /// Backends that can be created here, best first. Creates them all.

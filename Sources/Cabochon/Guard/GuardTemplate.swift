@@ -60,7 +60,8 @@ public struct GuardTemplate: Sendable, Equatable {
     public static func named(_ name: String) throws(CabochonError) -> GuardTemplate {
         if let template = named.first(where: { $0.name == name }) { return template }
         let names = named.map(\.name).joined(separator: ", ")
-        throw CabochonError(.invalidArgument, "no guard template is called \"\(name)\"; there are \(names)")
+        throw CabochonError(
+            .invalidArgument, "no guard template is called \"\(name)\"; there are \(names), and custom ones")
     }
 
     public static let named = [huggingFace, paper, cookbook]

@@ -70,8 +70,8 @@ extension Guard {
     ///   - onCheck: told of each check, on this thread.
     ///   - onToken: as for `Session.generate`, later by what is held back.
     ///   - onFeatures: as for `Session.generate`; not held back.
-    /// - Throws: as `Session.generate` and `classify`; `.invalidArgument` for a missing threshold. The
-    ///   session is then as before the call.
+    /// - Throws: as `Session.generate` and `classify`; `.invalidArgument` for a threshold that is missing
+    ///   or NaN. The session is then as before the call.
     public func generate(
         in session: Session, after prompt: [Int32], promptText: String,
         options: GenerationOptions = GenerationOptions(), guarding: GuardingOptions,
@@ -124,8 +124,11 @@ private final class GuardGate {
             throw CabochonError(.invalidArgument, "a check every \(guarding.interval) tokens")
         }
         for policy in check.policies where guarding.mode != .audit {
-            guard let threshold = guarding.thresholds[policy.name], !threshold.isNaN else {
+            guard let threshold = guarding.thresholds[policy.name] else {
                 throw CabochonError(.invalidArgument, "no threshold for policy \"\(policy.name)\": none is built in")
+            }
+            guard !threshold.isNaN else {
+                throw CabochonError(.invalidArgument, "the threshold for policy \"\(policy.name)\" is not a number")
             }
         }
         self.guarding = guarding

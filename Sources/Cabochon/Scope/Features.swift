@@ -58,10 +58,12 @@ public final class Features: Sendable {
             }
             var previous = -1
             for index in indices[next.0..<next.1] {
-                guard Int(index) > previous, Int(index) < width else {
+                guard Int(index) < width else {
+                    throw CabochonError(.invalidArgument, "row \(row): feature \(index) of \(width)")
+                }
+                guard Int(index) > previous else {
                     throw CabochonError(
-                        .invalidArgument,
-                        "row \(row): feature \(index) after \(previous), of \(width) in ascending order")
+                        .invalidArgument, "row \(row): feature \(index) after feature \(previous), not ascending")
                 }
                 previous = Int(index)
             }
