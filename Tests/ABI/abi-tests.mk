@@ -5,7 +5,8 @@
 #   layout       the structs of 1.0, byte for byte
 #   contract     what a well-behaved caller is promised
 #   failures     and what a call that fails leaves him
-#   concurrency  and what its threads and its children are
+#   concurrency  and what its threads are
+#   fork         and its children
 #   memory       what refused memory comes to
 #   hostile      what any other caller gets: a status
 #   mutations    damaged checkpoints, a hundred of each kind
@@ -13,7 +14,7 @@
 #   ffi          every function, called through libffi
 #   examples     installed, compiled by strangers, run
 
-ABI_LINKED := $(addprefix $(BUILD)/tests/abi-,layout contract failures concurrency memory hostile mutations)
+ABI_LINKED := $(addprefix $(BUILD)/tests/abi-,layout contract failures concurrency fork memory hostile mutations)
 # These two load the library themselves: what it does to a process by being loaded is their question.
 ABI_LOADING := $(addprefix $(BUILD)/tests/abi-,host ffi)
 
