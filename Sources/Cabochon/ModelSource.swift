@@ -112,34 +112,39 @@ struct ModelSource: Sendable {
         return try TokenizerJSON.vocabulary(try MappedFile(path: json), configuration: try configuration())
     }
 
-    /// `<eos>` and `<end_of_turn>` by id, with those that a folder's generation_config.json names, or its config.json
-    /// where there is none. Nothing is guessed from the text of other pieces.
+    /// The tokenizer's own ends, with those that a GGUF names as ends of a turn or a message, or a folder's
+    /// generation_config.json as eos, or its config.json where there is no other. Nothing is guessed from the text of
+    /// other pieces.
     func stopTokens(of tokenizer: Tokenizer) throws(CabochonError) -> [Int32] {
-        var result = [tokenizer.vocabulary.special.eos]
-        if let turn = tokenizer.vocabulary.id(of: "<end_of_turn>"), tokenizer.vocabulary.kind(of: turn) == .control {
-            result.append(turn)
+        var result = tokenizer.vocabulary.endIDs
+        let rows = max(tokenizer.vocabulary.count, configuration.vocabularySize)
+        func add(_ id: Int, namedBy key: String) throws(CabochonError) {
+            guard (0..<rows).contains(id) else {
+                throw CabochonError(.invalidFile, "\(key) names token \(id), outside the vocabulary of \(rows)")
+            }
+            if !result.contains(Int32(id)) { result.append(Int32(id)) }
         }
-        if case .folder(let folder, let config) = container {
+        switch container {
+        case .gguf(let file):
+            for key in ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"] {
+                if let id = try file.integer(key) { try add(id, namedBy: "\(path): key '\(key)'") }
+            }
+        case .folder(let folder, let config):
             var (name, document) = ("\(folder)/config.json", config)
             let generation = "\(folder)/generation_config.json"
             if access(generation, F_OK) == 0 {
                 (name, document) = (generation, try JSON.parse(try MappedFile(path: generation)))
             }
-            let rows = max(tokenizer.vocabulary.count, configuration.vocabularySize)
             let eos = document["eos_token_id"]
             for value in eos?.array ?? (eos.map { [$0] } ?? []) where !value.isNull {
                 guard let id = value.int else {
                     throw CabochonError(.invalidFile, "\(name): eos_token_id is neither an id nor an array of ids")
                 }
-                guard (0..<rows).contains(id) else {
-                    throw CabochonError(
-                        .invalidFile, "\(name): eos_token_id names token \(id), outside the vocabulary of \(rows)")
-                }
-                result.append(Int32(id))
+                try add(id, namedBy: "\(name): eos_token_id")
             }
+        case .tokenizer: break
         }
-        var seen: Set<Int32> = []
-        return result.filter { seen.insert($0).inserted }
+        return result
     }
 
     func makeWeights() throws(CabochonError) -> GemmaWeights {

@@ -108,6 +108,17 @@ struct VariantParityTests {
         }
     }
 
+    @Test("a GGUF's ends of a turn and of a message end answers, too")
+    func endsOfTurns() throws {
+        var copy = try GGUFCopy("variants/gemma3-text/defaults.gguf")
+        let usual = try Self.model(copy).stopTokens
+        copy.set("tokenizer.ggml.eot_token_id", UInt32(70))
+        copy.set("tokenizer.ggml.eom_token_id", UInt32(usual[0]))
+        #expect(try Self.model(copy).stopTokens == usual + [70])
+        copy.set("tokenizer.ggml.eom_token_id", UInt32(600))
+        try expectError(.invalidFile, "eom_token_id", "token 600") { _ = try Self.model(copy) }
+    }
+
     @Test("a GGUF with a head of its own multiplies by that")
     func ownHead() throws {
         let expected = try ExpectedArrays("variants/gemma3-text")
