@@ -860,7 +860,8 @@ typedef struct cabochon_generation_summary {
 
 /* Reads `prompt`, then generates an answer token by token. Afterwards the session holds the prompt
  * and the answer. Generating again without a prompt goes on where it ended, as if it had not; with
- * the tokens of cabochon_model_render_turn, the conversation goes on.
+ * the tokens of cabochon_model_render_turn, the conversation goes on. Without a prompt, interventions
+ * read the session's last token again: they act there, and what they watch begins with it.
  *   prompt         prompt_count ids; 0 (and NULL) to go on from what the session holds.
  *   options        NULL for all defaults.
  *   on_token       called for each token, on this thread; NULL for none.

@@ -480,6 +480,53 @@ def test_an_encode_is_cancelled_from_another_thread(exact, residual, ids):
     assert error_of(exact.features, ids, sae).code == "cancelled"
 
 
+def test_interventions_after_tokens_that_were_read_before_act_on_the_last_of_them(exact, model_path, tmp_path, ids):
+    sae, _ = dictionary(model_path, "resid_post", 2)
+    options = dict(max_tokens=4, steer=[cabochon.Steer(sae, 121, 40.0, positions="answer")], watch=[sae], **GREEDY)
+    want = exact.generate(ids, **options)
+    assert want.tokens != exact.generate(ids, max_tokens=4, **GREEDY).tokens
+    read = exact.session()
+    read.append(ids)
+    read.save(tmp_path / "session")
+    longer = exact.session()
+    longer.append([*ids, 50])
+    longer.truncate(len(ids))
+    for session in (read, exact.restore(tmp_path / "session"), longer):
+        found = session.generate([], **options)
+        assert found.tokens == want.tokens
+        assert found.features[0].positions[0] == len(ids) - 1
+    # What was steered is not what the session computes by itself.
+    plain = exact.session()
+    plain.append(ids)
+    for count in (1, 2, 3):
+        steered = exact.session()
+        steered.generate(ids, max_tokens=count, steer=options["steer"], **GREEDY)
+        steered.truncate(len(ids))
+        assert np.array_equal(steered.logits(), plain.logits()), count
+
+
+def test_a_skip_connection_of_embeddings_is_in_their_scale(exact, tmp_path, ids):
+    # Nothing fires, and the skip gives back what came in: a splice changes nothing.
+    zeros = np.zeros((64, 32), np.float32)
+    arrays = dict(W_enc=zeros, W_dec=zeros.T, b_enc=zeros[0], b_dec=zeros[:, 0], threshold=zeros[0] + 1)
+    np.savez(tmp_path / "params.npz", affine_skip_connection=np.eye(64, dtype=np.float32), **arrays)
+    sae = cabochon.SAE(tmp_path, "embedding")
+    assert (sae.site, sae.layer) == ("resid_pre", 0)
+    np.testing.assert_allclose(exact.logits(ids, splice=[sae]), exact.logits(ids), atol=1e-4)
+    assert "layer 0, not 3" in error_of(cabochon.SAE, tmp_path, "embedding", 3).message
+
+
+def test_transcoders_of_gemma_scope_2_read_what_the_gain_has_multiplied(tmp_path, model_path):
+    _, arrays = dictionary(model_path, "mlp_in_normalized", 1)
+    folder = tmp_path / "transcoder" / "layer_1_width_512_l0_small"
+    folder.mkdir(parents=True)
+    write_safetensors(folder / "params.safetensors", {name.lower(): np.ascontiguousarray(array) for name, array in arrays.items()})
+    assert cabochon.SAE(folder).site == "mlp_in"
+    assert cabochon.SAE(folder, "transcoder", 1).site == "mlp_in"
+    np.savez(tmp_path / "params.npz", **arrays)
+    assert cabochon.SAE(tmp_path / "params.npz", "transcoder", 1).site == "mlp_in_normalized"
+
+
 def test_an_embedding_dictionary_reads_embeddings_before_they_are_scaled(exact, residual, tmp_path, model_path, ids):
     _, arrays = residual
     folder = tmp_path / "gemma-scope-2b-pt-res" / "embedding" / "width_4k" / "average_l0_21"

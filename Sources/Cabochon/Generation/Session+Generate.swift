@@ -26,7 +26,11 @@ extension Session {
         try options.validate(vocabularySize: model.configuration.vocabularySize)
         let interventions = try InterventionVisitors(options.interventions, model: model)
         visitors = interventions.visitors
-        defer { visitors = SiteVisitors() }
+        if !visitors.isEmpty { forgetLastPosition() }
+        defer {
+            if !visitors.isEmpty { forgetLastPosition() }
+            visitors = SiteVisitors()
+        }
         return try allOrNothing { () throws(CabochonError) in
             try answer(
                 after: prompt, options: options, interventions: interventions, onToken: onToken, onFeatures: onFeatures)

@@ -91,6 +91,10 @@ public final class Session {
     /// residual stream is gone.
     private var settledLength: Int { residualLength == length ? cache.length : min(cache.length, max(length - 1, 0)) }
 
+    /// Has the last position computed again where something needs it, as after a restore: interventions do not find
+    /// it computed without them, nor leave it computed with them.
+    func forgetLastPosition() { residualLength = 0 }
+
     /// The final residual stream of the last position, [hiddenSize], valid until the session changes.
     func finalResidual() throws(CabochonError) -> UnsafePointer<Float> {
         guard length > 0 else {

@@ -166,8 +166,8 @@ private final class Splice {
         features = try builder.finish()
         guard let input else { return }
         for token in 0..<rows.tokens {
-            (input.pointer + token * sae.inputSize).update(
-                from: rows.values + token * rows.stride, count: sae.inputSize)
+            let (source, target) = (rows.values + token * rows.stride, input.pointer + token * sae.inputSize)
+            for i in 0..<sae.inputSize { target[i] = inputFactor == 1 ? source[i] : source[i] * inputFactor }
         }
     }
 

@@ -29,8 +29,13 @@ struct ScopeLocation: Sendable {
 
     /// A site by the names that Gemma Scope gives it, or by Cabochon's.
     ///
+    /// - Parameter path: the file, of which Gemma Scope 2's transcoders, in safetensors, read what the first one's
+    ///   read before it is multiplied by the norm's gain.
     /// - Throws: `.invalidArgument` naming the accepted ones.
-    static func place(named name: String) throws(CabochonError) -> (place: Site.Place, readsEmbedding: Bool) {
+    static func place(
+        named name: String, path: String
+    ) throws(CabochonError) -> (place: Site.Place, readsEmbedding: Bool) {
+        if name == "transcoder" { return (path.hasSuffix(".safetensors") ? .mlpIn : .mlpInNormalized, false) }
         if let place = Site.Place(rawValue: name) { return (place, false) }
         if let place = Site.transformerLensPlace(name) { return (place, false) }
         let (place, readsEmbedding) = place(folder: name)
@@ -49,14 +54,14 @@ struct ScopeLocation: Sendable {
         case "resid_post", "resid_post_all": return (.residPost, false)
         case "attn_out", "attn_out_all": return (.attnZ, false)
         case "mlp_out", "mlp_out_all": return (.mlpOut, false)
-        case "transcoder_all": return (.mlpIn, false)
+        case "transcoder", "transcoder_all": return (.mlpIn, false)
         default: break
         }
         switch name.split(separator: "-").last ?? "" {
         case "res": return (.residPost, false)
         case "att": return (.attnZ, false)
         case "mlp": return (.mlpOut, false)
-        case "transcoders", "transcoder": return (.mlpInNormalized, false)
+        case "transcoders": return (.mlpInNormalized, false)
         default: return (nil, false)
         }
     }

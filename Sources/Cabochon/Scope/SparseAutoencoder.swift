@@ -86,8 +86,18 @@ public final class SparseAutoencoder: Sendable {
     public init(path: String, engine: Engine, options: Options = Options()) throws(CabochonError) {
         let parameters = try ScopeParameters(path: path)
         var location = parameters.location
-        if let name = options.site { (location.place, location.readsEmbedding) = try ScopeLocation.place(named: name) }
+        if let name = options.site {
+            (location.place, location.readsEmbedding) = try ScopeLocation.place(named: name, path: parameters.path)
+        }
         if let layer = options.layer { location.layer = layer }
+        if location.readsEmbedding {
+            guard (options.layer ?? 0) == 0 else {
+                throw CabochonError(
+                    .invalidArgument,
+                    "\(parameters.path): a dictionary of embeddings stands before layer 0, not \(options.layer ?? 0)")
+            }
+            location.layer = 0
+        }
         guard let place = location.place else {
             throw CabochonError(
                 .invalidArgument,
