@@ -49,7 +49,8 @@ extension Vocabulary {
     private static func id(_ file: GGUFFile, _ role: String) throws(CabochonError) -> Int32? {
         guard let number = try file.integer("tokenizer.ggml.\(role)") else { return nil }
         guard let id = Int32(exactly: number) else {
-            throw CabochonError(.invalidFile, "\(file.paths[0]): key 'tokenizer.ggml.\(role)' is \(number)")
+            throw CabochonError(
+                .invalidFile, "\(file.paths[0]): key 'tokenizer.ggml.\(role)' is \(number), which is no token's id")
         }
         return id
     }

@@ -39,13 +39,25 @@ extension GemmaConfiguration {
         slidingRotary.base =
             try file.float("\(architecture).rope.freq_base_swa")
             ?? (family == .gemma2 ? fullRotary.base : slidingRotary.base)
-        switch try file.string("\(architecture).rope.scaling.type") ?? "none" {
+        // As llama.cpp: a factor alone is a linear one, and files from before the type existed have another key.
+        switch try file.string("\(architecture).rope.scaling.type") ?? "linear" {
         case "none": break
         case "linear":
-            fullRotary.factor = try file.float("\(architecture).rope.scaling.factor") ?? 1
+            let older = try file.float("\(architecture).rope.scale_linear")
+            fullRotary.factor = try file.float("\(architecture).rope.scaling.factor") ?? older ?? 1
             // Gemma 3 scales its full layers only.
             if family == .gemma2 { slidingRotary.factor = fullRotary.factor }
         case let type: throw CabochonError(.unsupported, "\(source): \(architecture).rope.scaling.type \"\(type)\"")
+        }
+        // Keys under which the forward pass would be another.
+        let rotated = try file.unsigned("\(architecture).rope.dimension_count") ?? headSize
+        guard rotated == headSize else {
+            throw CabochonError(
+                .unsupported, "\(source): \(architecture).rope.dimension_count is \(rotated) of \(headSize)")
+        }
+        guard try file.bool("\(architecture).attention.causal") ?? true else {
+            throw CabochonError(
+                .unsupported, "\(source): \(architecture).attention.causal is false, and Cabochon runs no such model")
         }
         guard let embedding = file.tensors["token_embd.weight"], embedding.shape.count == 2 else {
             throw CabochonError(.invalidFile, "\(source): tensor token_embd.weight is missing or no matrix")

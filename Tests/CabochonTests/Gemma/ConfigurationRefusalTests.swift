@@ -177,6 +177,9 @@ struct ConfigurationRefusalTests {
             }
         ),
         (.invalidFile, "cannot share 3 KV heads", { $0.set("gemma3.attention.head_count_kv", UInt32(3)) }),
+        (.unsupported, "rope.dimension_count is 8 of 16", { $0.set("gemma3.rope.dimension_count", UInt32(8)) }),
+        (.unsupported, "attention.causal is false", { $0.set("gemma3.attention.causal", kind: 7, [0]) }),
+        (.invalidFile, "is 4294967295, which is no", { $0.set("tokenizer.ggml.bos_token_id", UInt32.max) }),
         (.unsupported, "rope.scaling.type \"yarn\"", { $0.set("gemma3.rope.scaling.type", "yarn") }),
         (
             .invalidFile, "rotary factor is 0.0",

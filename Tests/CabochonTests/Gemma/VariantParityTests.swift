@@ -108,6 +108,21 @@ struct VariantParityTests {
         }
     }
 
+    @Test("a GGUF's factor for positions is a linear one where nothing else is said")
+    func factorAlone() throws {
+        func factor(_ change: (inout GGUFCopy) -> Void) throws -> Float {
+            var copy = try GGUFCopy("variants/gemma3-text/defaults.gguf")
+            change(&copy)
+            return try Self.model(copy).configuration.fullRotary.factor
+        }
+        #expect(try factor { $0.set("gemma3.rope.scaling.factor", Float(8)) } == 8)
+        #expect(try factor { $0.set("gemma3.rope.scale_linear", Float(8)) } == 8)
+        let none = try factor {
+            $0.set("gemma3.rope.scaling.type", "none"); $0.set("gemma3.rope.scaling.factor", Float(8))
+        }
+        #expect(none == 1)
+    }
+
     @Test("a GGUF's ends of a turn and of a message end answers, too")
     func endsOfTurns() throws {
         var copy = try GGUFCopy("variants/gemma3-text/defaults.gguf")
