@@ -32,6 +32,20 @@ static inline cabochon_session *new_session(void) {
     return session;
 }
 
+/* The dictionary of layer 2's residual stream in the model's folder, owned by the caller. */
+static inline cabochon_sae *load_sae(const char *folder) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/expected/scope/resid_post_layer2.npz", folder);
+    cabochon_sae_options options;
+    cabochon_sae_options_init(&options, sizeof options);
+    options.site = "resid_post";
+    options.flags = CABOCHON_SAE_LAYER;
+    options.layer = 2;
+    cabochon_sae *sae = NULL;
+    CHECK(cabochon_sae_load(engine, path, &options, &sae, NULL) == CABOCHON_OK, "no SAE");
+    return sae;
+}
+
 static inline cabochon_generation_options greedy(uint32_t max_tokens) {
     cabochon_generation_options options;
     cabochon_generation_options_init(&options, sizeof options);

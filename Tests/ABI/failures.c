@@ -7,19 +7,6 @@
 
 #include "client.h"
 
-static cabochon_sae *load_sae(const char *folder) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/expected/scope/resid_post_layer2.npz", folder);
-    cabochon_sae_options options;
-    cabochon_sae_options_init(&options, sizeof options);
-    options.site = "resid_post";
-    options.flags = CABOCHON_SAE_LAYER;
-    options.layer = 2;
-    cabochon_sae *sae = NULL;
-    CHECK(cabochon_sae_load(engine, path, &options, &sae, NULL) == CABOCHON_OK, "no SAE");
-    return sae;
-}
-
 /* Whatever is wrong with a call that gives several handles, none of them looks like one afterwards. */
 static void every_out_handle_is_null(const cabochon_sae *sae) {
     const int32_t ids[] = {2, 5, 7}, bad[] = {2, 99999};

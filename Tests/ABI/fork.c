@@ -78,15 +78,7 @@ static void child_frees_last(const char *path) {
 
 /* What compute nothing, but list FORKED. */
 static void forked_statuses(const char *folder) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/expected/scope/resid_post_layer2.npz", folder);
-    cabochon_sae_options options;
-    cabochon_sae_options_init(&options, sizeof options);
-    options.site = "resid_post";
-    options.flags = CABOCHON_SAE_LAYER;
-    options.layer = 2;
-    cabochon_sae *sae = NULL;
-    CHECK(cabochon_sae_load(engine, path, &options, &sae, NULL) == CABOCHON_OK, "no SAE");
+    cabochon_sae *sae = load_sae(folder);
     cabochon_session *session = new_session();
     int32_t ids[] = {2, 5, 7};
     CHECK(cabochon_session_append(session, ids, 3, NULL) == CABOCHON_OK, "append");
