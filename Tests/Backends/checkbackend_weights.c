@@ -44,7 +44,8 @@ static void put_scale(unsigned char *at) {
     memcpy(at, &bits, sizeof bits);
 }
 
-static void put_block(const block_layout *layout, unsigned char *at) {
+/* is_brain_float: F32 and F16 hold numbers of bfloat16, as files converted from it do. */
+static void put_block(const block_layout *layout, unsigned char *at, bool is_brain_float) {
     if (layout->columns > 1) {
         for (uint16_t i = 0; i < layout->bytes; i++) at[i] = (unsigned char)(check_random() >> 56);
         put_scale(at + layout->scale);
@@ -54,10 +55,13 @@ static void put_block(const block_layout *layout, unsigned char *at) {
     float value = (float)(0.05 * check_random_normal());
     /* Now and then a zero, a subnormal, one far larger than all others, or far smaller. */
     static const float rare[] = {0, -0.0f, 1e-40f, -2e-39f, 3, -2, 3e-8f, -2e-12f};
-    if (layout->type == CABOCHON_TYPE_BF16 && check_random_below(128) == 0)
+    bool has_rare = layout->type == CABOCHON_TYPE_BF16 || (is_brain_float && layout->type == CABOCHON_TYPE_F32);
+    if (has_rare && check_random_below(128) == 0)
         value = rare[check_random_below(128) < 64 ? check_random_below(2) : check_random_below(8)];
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
+    if (is_brain_float) bits &= 0xffff0000;
+    memcpy(&value, &bits, sizeof value);
     uint16_t half = layout->type == CABOCHON_TYPE_F16 ? check_float16(value) : (uint16_t)(bits >> 16);
     if (layout->type == CABOCHON_TYPE_F32) memcpy(at, &bits, sizeof bits);
     else memcpy(at, &half, sizeof half);
@@ -84,11 +88,12 @@ static check_weight weight_of(uint32_t type, uint64_t rows, uint64_t columns, ui
                                     .columns = columns,
                                     .row_bytes = row_bytes},
                          .values = check_floats(rows * columns)};
+    bool is_brain_float = check_random_below(2) == 0;
     for (uint64_t row = 0; row < rows; row++) {
         unsigned char *at = data + row * row_bytes;
         for (uint64_t column = 0; column < columns; column += layout->columns, at += layout->bytes) {
             if (is_extreme) put_extreme_block(layout, at, row);
-            else put_block(layout, at);
+            else put_block(layout, at, is_brain_float);
         }
         if (check_host()->dequantize(type, data + row * row_bytes, made.values + row * columns, columns) != 0)
             check_fail("the host's dequantize does not know %s", layout->name);

@@ -14,6 +14,7 @@ enum WeightType {
     @inline(__always) static var f32: UInt32 { CABOCHON_TYPE_F32 }
     @inline(__always) static var f16: UInt32 { CABOCHON_TYPE_F16 }
     @inline(__always) static var bf16: UInt32 { CABOCHON_TYPE_BF16 }
+    @inline(__always) static func isFloat(_ type: UInt32) -> Bool { type == f32 || type == f16 || type == bf16 }
     @inline(__always) static var q4_0: UInt32 { CABOCHON_TYPE_Q4_0 }
     @inline(__always) static var q4_1: UInt32 { CABOCHON_TYPE_Q4_1 }
     @inline(__always) static var q5_0: UInt32 { CABOCHON_TYPE_Q5_0 }

@@ -44,7 +44,7 @@ struct FloatPanels {
 
     static func bytes(columns: Int, pairs: Bool) -> Int {
         let steps = steps(columns, pairs: pairs)
-        return levels * levelFloats * 4 + lanes * laneStride(steps) + (pairs ? steps * lanes * lanes * 4 : 0)
+        return levels * levelFloats * 4 + lanes * laneStride(steps) + ((lanes * columns * 2 + 63) & ~63)
     }
 
     /// A cache line more than the elements of a lane: a multiple of 4,096 would give all lanes one set of the
@@ -75,10 +75,11 @@ struct FloatPanels {
         if rows <= 0 { return }
         var data = weight.data + row * weight.rowBytes
         if weight.isCoded {
-            BrainFloatCodes(weight.data).unpack(panel: row / lanes, rows: min(rows, lanes), into: unpacked)
+            let codes = BrainFloatCodes(weight.data)
+            codes.unpack(panel: row / lanes, rows: min(rows, lanes), pairs: pairs, into: unpacked)
             data = UnsafeRawPointer(unpacked)
         }
-        switch weight.packed.type {
+        switch weight.rowType {
         case WeightType.f32: take(FormatF32.self, data, weight.rowBytes, last: rows - 1, panel)
         case WeightType.f16: take(FormatF16.self, data, weight.rowBytes, last: rows - 1, panel)
         default:

@@ -10,6 +10,8 @@ struct LinearWeight {
     /// A floating-point weight's rows; or where it is coded, what BrainFloatCodes made of them.
     var data: UnsafeRawPointer
     var isCoded = false
+    /// The type of its rows, which are bfloat16 where codes are unpacked.
+    var rowType: UInt32
     var rowBytes: Int
     var output: UnsafeMutablePointer<Float>
     var outputStride: Int
@@ -23,24 +25,28 @@ struct LinearWeight {
         _ host: UnsafePointer<cabochon_host>
     ) {
         let type = weight.pointee.type
+        rowType = type
         rowBytes = Int(truncatingIfNeeded: weight.pointee.row_bytes)
         if let prepared = weight.pointee.prepared {
             packed = PackedWeight.at(prepared)
-            isCoded = packed.type == WeightType.bf16
+            isCoded = WeightType.isFloat(packed.type)
             panels = isCoded ? nil : UnsafeRawPointer(prepared) + PackedWeight.headerBytes
             data = UnsafeRawPointer(prepared)
-            form = isCoded ? .brainFloats : withFormat(packed.type, FormOfInput()) ?? .blocks
-            if isCoded { rowBytes = packed.blocks * 64 }
-        } else if type == WeightType.f32 || type == WeightType.f16 || type == WeightType.bf16,
-            let data = weight.pointee.data
-        {
+            if isCoded {
+                form = BrainFloatCodes.pairs(type, host) ? .brainFloats : .floats
+                rowType = WeightType.bf16
+                rowBytes = packed.blocks * 64
+            } else {
+                form = withFormat(packed.type, FormOfInput()) ?? .blocks
+            }
+        } else if WeightType.isFloat(type), let data = weight.pointee.data {
             let rows = Int(truncatingIfNeeded: weight.pointee.rows)
             packed = PackedWeight(
                 type: type, rows: rows, blocks: 0, panels: (rows + lanes - 1) / lanes,
                 panelBytes: rowBytes * lanes, totalBytes: 0)
             panels = nil
             self.data = data
-            form = type == WeightType.bf16 && takesBrainFloatPairs(host) ? .brainFloats : .floats
+            form = BrainFloatCodes.pairs(type, host) ? .brainFloats : .floats
         } else {
             return nil
         }
@@ -133,7 +139,8 @@ struct LinearTask {
         if !weight.isCoded { return weight.data + panel * lanes * weight.rowBytes }
         if input.activations.tokens > 1 {
             let rows = min(lanes, weight.packed.rows - panel * lanes)
-            BrainFloatCodes(weight.data).unpack(panel: panel, rows: rows, into: memory)
+            BrainFloatCodes(weight.data).unpack(
+                panel: panel, rows: rows, pairs: weight.form == .brainFloats, into: memory)
         }
         return UnsafeRawPointer(memory)
     }
@@ -158,17 +165,19 @@ struct LinearTask {
                     operationTokens: input.activations.tokens, isFirst: token == 0,
                     memory: UnsafeMutableRawPointer(mutating: source), isFirstOfPass: isFirstOfPass, output: output,
                     outputStride: stride, rows: rows))
-        } else if weight.isCoded && input.activations.tokens == 1 {
-            BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: input.elements, output)
         } else {
             let pairs = weight.form == .brainFloats
             let values = pairs ? input.elements : UnsafeRawPointer(input.floats)
+            if weight.isCoded && input.activations.tokens == 1 {
+                BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: values, pairs: pairs, output)
+                return
+            }
             let valueStride = pairs ? input.elementStride : input.floatStride * 4
             FloatProduct(
                 data: source, rowBytes: weight.rowBytes,
                 columns: input.activations.columns, input: values + token * valueStride, inputStride: valueStride,
                 output: output, outputStride: stride
-            ).run(type: weight.packed.type, pairs: pairs, rows: rows, tokens: tokens)
+            ).run(type: weight.rowType, pairs: pairs, rows: rows, tokens: tokens)
         }
     }
 }

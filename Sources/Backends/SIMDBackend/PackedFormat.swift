@@ -61,7 +61,7 @@ extension PanelFormat {
     /// Four columns (group 0 ... 7) of every row of the panel.
     @inline(__always) static func group(_ codes: UnsafeRawPointer, _ index: Int) -> IntVector {
         let group = Codes.group(codes, index, shift)
-        if usesTable { return withUnsafePointer(to: iq4Table) { lookUp(UnsafeRawPointer($0), group) } }
+        if usesTable { return withUnsafePointer(to: iq4Table) { lookUp(loadTable($0), group) } }
         return group
     }
 }

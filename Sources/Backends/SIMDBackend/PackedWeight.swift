@@ -145,12 +145,11 @@ public func prepareWeight(
 ) -> Int32 {
     guard let self_, let run, let weight, let prepared else { return OpStatus.declined }
     let host = UnsafePointer(self_.assumingMemoryBound(to: cabochon_host.self))
-    if weight.pointee.type == WeightType.bf16 && takesBrainFloatPairs(host) {
+    if WeightType.isFloat(weight.pointee.type) {
         let codes = BrainFloatCodes.pack(run, host, weight)
         prepared.pointee = codes.prepared
         return codes.status
     }
-    // Other floating-point weights are read as the file has them (FloatProduct.swift).
     guard let memory = withFormat(weight.pointee.type, Packing(run: run, host: host, weight: weight)) else {
         return OpStatus.declined
     }

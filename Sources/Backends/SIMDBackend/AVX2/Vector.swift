@@ -114,14 +114,19 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 @inline(__always) func shiftLanesLeft(_ a: IntVector, _ count: Int) -> IntVector {
     _mm256_slli_epi32(a, Int32(truncatingIfNeeded: count))
 }
+@inline(__always) func shiftLanesRight(_ a: IntVector, _ count: Int) -> IntVector {
+    _mm256_srli_epi32(a, Int32(truncatingIfNeeded: count))
+}
 @inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
     _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), bits))
 }
 @inline(__always) func floats(_ a: IntVector) -> FloatVector { _mm256_cvtepi32_ps(a) }
 @inline(__always) func ints(_ a: FloatVector) -> IntVector { _mm256_cvtps_epi32(a) }
-@inline(__always) func lookUp(_ table: UnsafeRawPointer, _ indices: IntVector) -> IntVector {
-    let row = _mm_loadu_si128(table.assumingMemoryBound(to: __m128i_u.self))
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(row), indices)
+@inline(__always) func loadTable(_ source: UnsafeRawPointer) -> IntVector {
+    _mm256_broadcastsi128_si256(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self)))
+}
+@inline(__always) func lookUp(_ table: IntVector, _ indices: IntVector) -> IntVector {
+    _mm256_shuffle_epi8(table, indices)
 }
 @inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
     _mm256_cvtepu8_epi32(_mm_loadl_epi64(source.assumingMemoryBound(to: __m128i_u.self)))
@@ -131,6 +136,26 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 }
 @inline(__always) func storeLowBytes(_ value: IntVector, _ destination: UnsafeMutableRawPointer) {
     _mm_storel_epi64(destination.assumingMemoryBound(to: __m128i_u.self), cabochon_x86_low_bytes_256(value))
+}
+
+// MARK: Bytes and words
+
+@inline(__always) func floatsOfBits(_ a: IntVector) -> FloatVector { _mm256_castsi256_ps(a) }
+@inline(__always) func bitsOfFloats(_ a: FloatVector) -> IntVector { _mm256_castps_si256(a) }
+@inline(__always) func firstWords(low: IntVector, high: IntVector) -> IntVector { _mm256_unpacklo_epi8(low, high) }
+@inline(__always) func lastWords(low: IntVector, high: IntVector) -> IntVector { _mm256_unpackhi_epi8(low, high) }
+@inline(__always) func bytes(ofFirst first: IntVector, last: IntVector) -> IntVector {
+    _mm256_packus_epi16(first, last)
+}
+@inline(__always) func subtractBytes(_ a: IntVector, _ b: IntVector) -> IntVector { _mm256_subs_epu8(a, b) }
+@inline(__always) func isEqual(_ a: IntVector, _ b: IntVector) -> Bool {
+    let difference = _mm256_xor_si256(a, b)
+    return _mm256_testz_si256(difference, difference) != 0
+}
+@inline(__always) func stepsOfPairs(_ pairs: IntVector) -> IntVector {
+    let order = _mm256_set_epi32(
+        0x0f0e_0b0a, 0x0706_0302, 0x0d0c_0908, 0x0504_0100, 0x0f0e_0b0a, 0x0706_0302, 0x0d0c_0908, 0x0504_0100)
+    return cabochon_x86_swap_middle_quarters_256(_mm256_shuffle_epi8(pairs, order))
 }
 
 // MARK: Across lanes

@@ -7,7 +7,7 @@ func takesBrainFloatPairs(_ host: UnsafePointer<cabochon_host>) -> Bool {
     host.pointee.cpu_features & CABOCHON_CPU_AVX512_BF16 != 0
 }
 
-enum BrainFloatPairs: ProductFormat {
+enum BrainFloatPairs: BrainFloatFormat {
     @inline(__always) static var bytes: Int { 2 }
     @inline(__always) static var inputBytes: Int { 2 }
     @inline(__always) static var columnsPerStep: Int { 2 * lanes }
@@ -32,6 +32,14 @@ enum BrainFloatPairs: ProductFormat {
     @inline(__always)
     static func addProduct(_ weight: IntVector, _ input: IntVector, to sum: FloatVector) -> FloatVector {
         cabochon_x86_add_brain_float_products_512(sum, weight, input)
+    }
+
+    // Codes keep the columns' order.
+    @inline(__always) static func words(_ coded: IntVector) -> IntVector { coded }
+    @inline(__always) static func column(ofPlace place: Int) -> Int { place }
+    @inline(__always)
+    static func addProducts(_ coded: IntVector, _ values: UnsafeRawPointer, to sum: FloatVector) -> FloatVector {
+        addProduct(coded, loadInts(values), to: sum)
     }
 }
 

@@ -22,6 +22,10 @@ typealias FloatTokens = InlineArray<6, Void>
 let floatPanels = 4
 typealias FloatPanelVectors<Operand> = InlineArray<4, Operand>
 
+/// Rows of twelve-bit codes that lie together: their sums hide each other's latency.
+let codedRows = 2
+typealias CodedRows<Element> = InlineArray<2, Element>
+
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<16, FloatVector>
 let attentionQueries = 4

@@ -116,6 +116,9 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 @inline(__always) func shiftLanesLeft(_ a: IntVector, _ count: Int) -> IntVector {
     _mm512_slli_epi32(a, UInt32(truncatingIfNeeded: count))
 }
+@inline(__always) func shiftLanesRight(_ a: IntVector, _ count: Int) -> IntVector {
+    _mm512_srli_epi32(a, UInt32(truncatingIfNeeded: count))
+}
 /// The float whose bits are that many more: with a number in the place of exponents, times a power of two.
 @inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
     _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), bits))
@@ -123,10 +126,12 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 @inline(__always) func floats(_ a: IntVector) -> FloatVector { _mm512_cvtepi32_ps(a) }
 /// Rounded to nearest even.
 @inline(__always) func ints(_ a: FloatVector) -> IntVector { _mm512_cvtps_epi32(a) }
-/// One table entry of sixteen bytes per byte of `indices` (0 ... 15).
-@inline(__always) func lookUp(_ table: UnsafeRawPointer, _ indices: IntVector) -> IntVector {
-    let row = _mm_loadu_si128(table.assumingMemoryBound(to: __m128i_u.self))
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(row), indices)
+/// Sixteen bytes in each 128 bits, and one of them per byte of `indices` (0 ... 15).
+@inline(__always) func loadTable(_ source: UnsafeRawPointer) -> IntVector {
+    _mm512_broadcast_i32x4(_mm_loadu_si128(source.assumingMemoryBound(to: __m128i_u.self)))
+}
+@inline(__always) func lookUp(_ table: IntVector, _ indices: IntVector) -> IntVector {
+    _mm512_shuffle_epi8(table, indices)
 }
 /// `lanes` unsigned or signed bytes as integers.
 @inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
@@ -138,6 +143,31 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 /// The low byte of each lane; lanes hold -128 ... 127.
 @inline(__always) func storeLowBytes(_ value: IntVector, _ destination: UnsafeMutableRawPointer) {
     _mm_storeu_si128(destination.assumingMemoryBound(to: __m128i_u.self), _mm512_cvtepi32_epi8(value))
+}
+
+// MARK: Bytes and words
+
+@inline(__always) func floatsOfBits(_ a: IntVector) -> FloatVector { _mm512_castsi512_ps(a) }
+@inline(__always) func bitsOfFloats(_ a: FloatVector) -> IntVector { _mm512_castps_si512(a) }
+/// Words of a low and a high byte, in each 128 bits those of the first eight bytes or those of the last.
+@inline(__always) func firstWords(low: IntVector, high: IntVector) -> IntVector { _mm512_unpacklo_epi8(low, high) }
+@inline(__always) func lastWords(low: IntVector, high: IntVector) -> IntVector { _mm512_unpackhi_epi8(low, high) }
+/// The bytes that `firstWords` and `lastWords` take, of words that are below 256.
+@inline(__always) func bytes(ofFirst first: IntVector, last: IntVector) -> IntVector {
+    _mm512_packus_epi16(first, last)
+}
+/// Each byte less another, 0 where that is more.
+@inline(__always) func subtractBytes(_ a: IntVector, _ b: IntVector) -> IntVector { _mm512_subs_epu8(a, b) }
+@inline(__always) func isEqual(_ a: IntVector, _ b: IntVector) -> Bool {
+    let difference = _mm512_xor_si512(a, b)
+    return _mm512_test_epi32_mask(difference, difference) == 0
+}
+/// Pairs of one word of each of two steps become the steps of `lanes` words.
+@inline(__always) func stepsOfPairs(_ pairs: IntVector) -> IntVector {
+    let order = _mm512_set_epi32(
+        0x001f_001d, 0x001b_0019, 0x0017_0015, 0x0013_0011, 0x000f_000d, 0x000b_0009, 0x0007_0005, 0x0003_0001,
+        0x001e_001c, 0x001a_0018, 0x0016_0014, 0x0012_0010, 0x000e_000c, 0x000a_0008, 0x0006_0004, 0x0002_0000)
+    return _mm512_permutexvar_epi16(order, pairs)
 }
 
 // MARK: Across lanes

@@ -118,6 +118,10 @@ CABOCHON_SIMD_INLINE __m256 cabochon_x86_even_elements_256(__m256 left, __m256 r
 CABOCHON_SIMD_INLINE __m256 cabochon_x86_odd_elements_256(__m256 left, __m256 right) {
     return _mm256_shuffle_ps(left, right, 0xdd);
 }
+/* The second and third of four quarters change places. */
+CABOCHON_SIMD_INLINE __m256i cabochon_x86_swap_middle_quarters_256(__m256i values) {
+    return _mm256_permute4x64_epi64(values, _MM_SHUFFLE(3, 1, 2, 0));
+}
 CABOCHON_SIMD_INLINE __m128 cabochon_x86_high_half_256(__m256 values) { return _mm256_extractf128_ps(values, 1); }
 /* Sums that stay in the order that they are written in, for which the empty statements are: the compiler would load
  * or multiply all operands of a tile first, and has not the registers to keep them. */
@@ -163,7 +167,7 @@ CABOCHON_SIMD_INLINE __m256i cabochon_x86_four_words_256(const void *words) {
 }
 /* Sums of neighboring lanes, of left in the first half and of right in the second. */
 CABOCHON_SIMD_INLINE __m256i cabochon_x86_add_neighbors_256(__m256i left, __m256i right) {
-    return _mm256_permute4x64_epi64(_mm256_hadd_epi32(left, right), _MM_SHUFFLE(3, 1, 2, 0));
+    return cabochon_x86_swap_middle_quarters_256(_mm256_hadd_epi32(left, right));
 }
 
 /* The low byte of each lane, lanes holding -128 ... 127. */

@@ -58,6 +58,10 @@ typealias FloatTokens = InlineArray<4, Void>
 let floatPanels = 4
 typealias FloatPanelVectors<Operand> = InlineArray<4, Operand>
 
+/// Rows of twelve-bit codes that lie together: their sums hide each other's latency.
+let codedRows = 4
+typealias CodedRows<Element> = InlineArray<4, Element>
+
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<4, FloatVector>
 let attentionQueries = 2

@@ -107,14 +107,18 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 @inline(__always) func shiftLanesLeft(_ a: IntVector, _ count: Int) -> IntVector {
     a &<< Int32(truncatingIfNeeded: count)
 }
+@inline(__always) func shiftLanesRight(_ a: IntVector, _ count: Int) -> IntVector {
+    let lanes = unsafeBitCast(a, to: SIMD4<UInt32>.self) &>> UInt32(truncatingIfNeeded: count)
+    return unsafeBitCast(lanes, to: IntVector.self)
+}
 @inline(__always) func addToBits(_ value: FloatVector, _ bits: IntVector) -> FloatVector {
     unsafeBitCast(unsafeBitCast(value, to: IntVector.self) &+ bits, to: FloatVector.self)
 }
 @inline(__always) func floats(_ a: IntVector) -> FloatVector { vcvtq_f32_s32(a) }
 @inline(__always) func ints(_ a: FloatVector) -> IntVector { vcvtnq_s32_f32(a) }
-@inline(__always) func lookUp(_ table: UnsafeRawPointer, _ indices: IntVector) -> IntVector {
-    let row = table.loadUnaligned(as: SIMD16<UInt8>.self)
-    return unsafeBitCast(vqtbl1q_u8(row, unsafeBitCast(indices, to: SIMD16<UInt8>.self)), to: IntVector.self)
+@inline(__always) func loadTable(_ source: UnsafeRawPointer) -> IntVector { loadInts(source) }
+@inline(__always) func lookUp(_ table: IntVector, _ indices: IntVector) -> IntVector {
+    ints(vqtbl1q_u8(bytes(table), bytes(indices)))
 }
 @inline(__always) func loadBytes(_ source: UnsafeRawPointer) -> IntVector {
     IntVector(truncatingIfNeeded: source.loadUnaligned(as: SIMD4<UInt8>.self))
@@ -124,6 +128,32 @@ func multiplyAddInOrder(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) ->
 }
 @inline(__always) func storeLowBytes(_ value: IntVector, _ destination: UnsafeMutableRawPointer) {
     destination.storeBytes(of: SIMD4<Int8>(truncatingIfNeeded: value), as: SIMD4<Int8>.self)
+}
+
+// MARK: Bytes and words
+
+@inline(__always) private func bytes(_ a: IntVector) -> SIMD16<UInt8> { unsafeBitCast(a, to: SIMD16<UInt8>.self) }
+@inline(__always) private func words(_ a: IntVector) -> SIMD8<UInt16> { unsafeBitCast(a, to: SIMD8<UInt16>.self) }
+@inline(__always) private func ints(_ a: SIMD16<UInt8>) -> IntVector { unsafeBitCast(a, to: IntVector.self) }
+@inline(__always) private func ints(_ a: SIMD8<UInt16>) -> IntVector { unsafeBitCast(a, to: IntVector.self) }
+@inline(__always) func floatsOfBits(_ a: IntVector) -> FloatVector { unsafeBitCast(a, to: FloatVector.self) }
+@inline(__always) func bitsOfFloats(_ a: FloatVector) -> IntVector { unsafeBitCast(a, to: IntVector.self) }
+@inline(__always) func firstWords(low: IntVector, high: IntVector) -> IntVector {
+    ints(vzip1q_u8(bytes(low), bytes(high)))
+}
+@inline(__always) func lastWords(low: IntVector, high: IntVector) -> IntVector {
+    ints(vzip2q_u8(bytes(low), bytes(high)))
+}
+@inline(__always) func bytes(ofFirst first: IntVector, last: IntVector) -> IntVector {
+    ints(vuzp1q_u8(bytes(first), bytes(last)))
+}
+@inline(__always) func subtractBytes(_ a: IntVector, _ b: IntVector) -> IntVector {
+    ints(vqsubq_u8(bytes(a), bytes(b)))
+}
+@inline(__always) func isEqual(_ a: IntVector, _ b: IntVector) -> Bool { a == b }
+@inline(__always) func stepsOfPairs(_ pairs: IntVector) -> IntVector {
+    let words = words(pairs)
+    return ints(SIMD8(lowHalf: words.evenHalf, highHalf: words.oddHalf))
 }
 
 // MARK: Across lanes
