@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -60,17 +61,32 @@ const void *cabochon_shim_load_symbol(const char *path, const char *symbol, char
     return address;
 }
 
-size_t cabochon_shim_own_path(char *path, size_t path_size) {
+static struct {
+    pthread_once_t once;
+    char path[4096]; /* "" if unknown */
+} own_file = {.once = PTHREAD_ONCE_INIT};
+
+static void find_own_file(void) {
     Dl_info information;
-    if (path_size == 0 || dladdr((void *)cabochon_shim_own_path, &information) == 0 || information.dli_fname == NULL)
-        return 0;
+    struct link_map *map = NULL;
+    if (dladdr1((void *)find_own_file, &information, (void **)&map, RTLD_DL_LINKMAP) == 0) return;
+    if (information.dli_fname == NULL) return;
+    /* A program that was started by a bare name has no folder in it: ask the kernel. A library without one was found
+     * in the current folder. */
+    int is_program = map != NULL && *map->l_name == 0;
+    const char *name = is_program && !strchr(information.dli_fname, '/') ? "/proc/self/exe" : information.dli_fname;
     char resolved[4096];
-    /* A program that was started by a bare name has no folder in dli_fname: ask the kernel. */
-    const char *name = strchr(information.dli_fname, '/') ? information.dli_fname : "/proc/self/exe";
-    if (realpath(name, resolved) == NULL) return 0;
-    size_t length = strlen(resolved);
+    if (realpath(name, resolved) == NULL) return;
+    memcpy(own_file.path, resolved, strlen(resolved) + 1);
+}
+/* As the library is loaded: the loader's name for it may start from the current folder, which changes. */
+__attribute__((constructor)) static void remember_own_file(void) { pthread_once(&own_file.once, find_own_file); }
+
+size_t cabochon_shim_own_path(char *path, size_t path_size) {
+    remember_own_file();
+    size_t length = strlen(own_file.path);
     if (length >= path_size) return 0;
-    memcpy(path, resolved, length + 1);
+    memcpy(path, own_file.path, length + 1);
     return length;
 }
 

@@ -1,9 +1,11 @@
 """Backends from outside: which files are taken, what is said of the others, and swapping in mid-answer."""
 
 import ctypes
+import json
 import os
 import pathlib
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,6 +84,23 @@ def test_a_plugin_whose_folder_others_may_change_is_refused(tmp_path, owner, mod
         os.chown(folder, owner, -1)
     with pytest.raises(cabochon.Error, match="folder is owned or writable by others"):
         cabochon.Model(TINY, backend=str(path))
+
+
+def describe_with(library, **settings):
+    """What another process says of the library."""
+    environment = {"CABOCHON_LIBRARY": str(library), "PYTHONPATH": str(REPOSITORY / "bindings" / "python"),
+                   **settings.pop("env", {})}
+    program = "import cabochon, json, os; cabochon.version(); os.chdir('/'); print(json.dumps(cabochon.describe()))"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, **settings)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("path", ["lib/libcabochon.so.1", "libcabochon.so.1"])
+def test_backends_are_found_beside_a_library_that_was_loaded_by_a_relative_path(path):
+    folder = (REPOSITORY / "build" / "lib" / "libcabochon.so.1").parents[path.count("/")]
+    # An empty name in the loader's list is the current folder.
+    described = describe_with(path, cwd=folder, env={"LD_LIBRARY_PATH": ":/nowhere"})
+    assert [one["name"] for one in described["backends"]] == cabochon.backends()
 
 
 def test_a_plugin_of_a_newer_header_is_used_for_what_this_host_knows():

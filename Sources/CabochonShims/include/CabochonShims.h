@@ -56,7 +56,7 @@ uint64_t cabochon_shim_cpu_features(void);
 /* dlopen(RTLD_NOW | RTLD_LOCAL) and dlsym of one data symbol. On failure NULL, with the loader's
  * words in `message` (cut to `message_size`, NUL-terminated). Never unloaded. */
 const void *cabochon_shim_load_symbol(const char *path, const char *symbol, char *message, size_t message_size);
-/* The path of the library or program that holds this code. Returns its length, 0 if unknown. */
+/* The path of the library or program that holds this code, as it was loaded. Returns its length, 0 if unknown. */
 size_t cabochon_shim_own_path(char *path, size_t path_size);
 /* getenv that answers NULL in a set-uid or set-gid program. */
 const char *cabochon_shim_secure_environment(const char *name);
