@@ -103,6 +103,12 @@ def test_backends_are_found_beside_a_library_that_was_loaded_by_a_relative_path(
     assert [one["name"] for one in described["backends"]] == cabochon.backends()
 
 
+def test_a_backend_that_is_taken_is_not_refused_by_another_name_of_its_file():
+    described = cabochon.describe()
+    paths = [os.path.realpath(one["path"]) for one in described["backends"] + described["rejected"] if one["path"]]
+    assert len(paths) == len(set(paths)) > 0
+
+
 def test_a_plugin_of_a_newer_header_is_used_for_what_this_host_knows():
     # Its softcap writes 42 everywhere.
     assert (cabochon.Model(TINY, backend=plugin("newer_minor")).logits(IDS) == 42).all()

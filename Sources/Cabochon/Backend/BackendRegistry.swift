@@ -167,7 +167,14 @@ final class BackendRegistry: Sendable {
         }
         result += foldersBesideLibrary().flatMap(plugins(inFolder:)).map { ($0, false) }
         var seen: Set<String> = []
-        return result.filter { seen.insert($0.0).inserted }
+        return result.filter { seen.insert(resolved($0.0) ?? $0.0).inserted }
+    }
+
+    /// A file's one path among all that lead to it; nil for none.
+    private static func resolved(_ path: String) -> String? {
+        guard let resolved = realpath(path, nil) else { return nil }
+        defer { free(resolved) }
+        return String(cString: resolved)
     }
 
     private static func foldersBesideLibrary() -> [String] {
@@ -209,10 +216,9 @@ final class BackendRegistry: Sendable {
     /// A plugin is code: it must be a regular file of root's or ours that is not for all to write, in such a folder.
     private static func checkedFile(path: String) throws(CabochonError) -> String {
         guard path.hasPrefix("/") else { throw CabochonError(.backend, "\(path): a backend needs an absolute path") }
-        guard let resolved = realpath(path, nil) else {
+        guard let resolved = resolved(path) else {
             throw CabochonError(.backend, "\(path): \(String(cString: strerror(errno)))")
         }
-        defer { free(resolved) }
         var information = stat()
         guard stat(resolved, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
             throw CabochonError(.backend, "\(path): not a regular file")
@@ -222,13 +228,13 @@ final class BackendRegistry: Sendable {
             throw CabochonError(.backend, "\(path): owned or writable by others, so it is not loaded")
         }
         // Nor may others be able to put another file in its place.
-        let folder = String(cString: resolved).split(separator: "/").dropLast().map { "/\($0)" }.joined()
+        let folder = resolved.split(separator: "/").dropLast().map { "/\($0)" }.joined()
         guard stat("\(folder)/", &information) == 0, isTrusted(information.st_uid),
             information.st_mode & 0o002 == 0 || information.st_mode & S_ISVTX != 0
         else {
             throw CabochonError(.backend, "\(path): its folder is owned or writable by others, so it is not loaded")
         }
-        return String(cString: resolved)
+        return resolved
     }
 
     private static func check(
