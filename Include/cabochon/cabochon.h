@@ -174,7 +174,8 @@ typedef struct cabochon_engine_options {
     uint32_t plugins;
     /* backend_path_count NUL-terminated absolute paths, each a backend's library or a folder of
      * them, searched first. Then come CABOCHON_BACKEND_PATH and the folder `cabochon` beside
-     * libcabochon itself; never the current directory. May be NULL when the count is 0. */
+     * libcabochon itself; never the current directory. Files and their folders must belong to this user,
+     * root or libcabochon's owner, and not be for all to write. May be NULL when the count is 0. */
     const char *const *backend_paths;
     size_t backend_path_count;
     /* Receives what the engine has to say; NULL is silence. Both must stay valid until the last

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,11 +65,13 @@ const void *cabochon_shim_load_symbol(const char *path, const char *symbol, char
 static struct {
     pthread_once_t once;
     char path[4096]; /* "" if unknown */
+    uid_t owner;
 } own_file = {.once = PTHREAD_ONCE_INIT};
 
 static void find_own_file(void) {
     Dl_info information;
     struct link_map *map = NULL;
+    struct stat file;
     if (dladdr1((void *)find_own_file, &information, (void **)&map, RTLD_DL_LINKMAP) == 0) return;
     if (information.dli_fname == NULL) return;
     /* A program that was started by a bare name has no folder in it: ask the kernel. A library without one was found
@@ -76,8 +79,9 @@ static void find_own_file(void) {
     int is_program = map != NULL && *map->l_name == 0;
     const char *name = is_program && !strchr(information.dli_fname, '/') ? "/proc/self/exe" : information.dli_fname;
     char resolved[4096];
-    if (realpath(name, resolved) == NULL) return;
+    if (realpath(name, resolved) == NULL || stat(resolved, &file) != 0) return;
     memcpy(own_file.path, resolved, strlen(resolved) + 1);
+    own_file.owner = file.st_uid;
 }
 /* As the library is loaded: the loader's name for it may start from the current folder, which changes. */
 __attribute__((constructor)) static void remember_own_file(void) { pthread_once(&own_file.once, find_own_file); }
@@ -88,6 +92,11 @@ size_t cabochon_shim_own_path(char *path, size_t path_size) {
     if (length >= path_size) return 0;
     memcpy(path, own_file.path, length + 1);
     return length;
+}
+
+int cabochon_shim_owns_own_file(uint32_t user) {
+    remember_own_file();
+    return *own_file.path != 0 && own_file.owner == user;
 }
 
 const char *cabochon_shim_secure_environment(const char *name) { return secure_getenv(name); }

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,20 @@ def test_a_plugin_whose_folder_others_may_change_is_refused(tmp_path, owner, mod
         os.chown(folder, owner, -1)
     with pytest.raises(cabochon.Error, match="folder is owned or writable by others"):
         cabochon.Model(TINY, backend=str(path))
+
+
+@NEEDS_ROOT
+def test_the_backends_of_an_installation_are_its_owners_to_everybody(tmp_path):
+    shutil.copytree(REPOSITORY / "build" / "lib", tmp_path / "lib", symlinks=True)
+    installed = [tmp_path / "lib", *(tmp_path / "lib").rglob("*")]
+    for path in installed:
+        os.chown(path, 4711, 4711, follow_symlinks=False)
+    described = describe_with(tmp_path / "lib" / "libcabochon.so.1")
+    assert [one["name"] for one in described["backends"]] == cabochon.backends()
+    stranger = next(path for path in installed if path.name == "libcabochon-blas.so")
+    os.chown(stranger, 4712, 4712)
+    assert {"path": str(stranger), "reason": "owned or writable by others, so it is not loaded"} in \
+        describe_with(tmp_path / "lib" / "libcabochon.so.1")["rejected"]
 
 
 def describe_with(library, **settings):

@@ -213,7 +213,9 @@ final class BackendRegistry: Sendable {
             descriptor: check(symbol.assumingMemoryBound(to: cabochon_backend_descriptor.self), path), path: path)
     }
 
-    /// A plugin is code: it must be a regular file of root's or ours that is not for all to write, in such a folder.
+    /// A plugin is code: it must be a regular file of root's, ours or the library's owner that is not for all to
+    /// write, in such a folder. Whose library runs here already can do no more by a plugin; it may be another user
+    /// who installed both.
     private static func checkedFile(path: String) throws(CabochonError) -> String {
         guard path.hasPrefix("/") else { throw CabochonError(.backend, "\(path): a backend needs an absolute path") }
         guard let resolved = resolved(path) else {
@@ -223,7 +225,9 @@ final class BackendRegistry: Sendable {
         guard stat(resolved, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
             throw CabochonError(.backend, "\(path): not a regular file")
         }
-        func isTrusted(_ owner: uid_t) -> Bool { owner == 0 || owner == geteuid() }
+        func isTrusted(_ owner: uid_t) -> Bool {
+            owner == 0 || owner == geteuid() || cabochon_shim_owns_own_file(owner) != 0
+        }
         guard isTrusted(information.st_uid), information.st_mode & 0o002 == 0 else {
             throw CabochonError(.backend, "\(path): owned or writable by others, so it is not loaded")
         }

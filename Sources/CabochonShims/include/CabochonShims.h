@@ -58,6 +58,8 @@ uint64_t cabochon_shim_cpu_features(void);
 const void *cabochon_shim_load_symbol(const char *path, const char *symbol, char *message, size_t message_size);
 /* The path of the library or program that holds this code, as it was loaded. Returns its length, 0 if unknown. */
 size_t cabochon_shim_own_path(char *path, size_t path_size);
+/* Whether that file is this user's. 0 if unknown. */
+int cabochon_shim_owns_own_file(uint32_t user);
 /* getenv that answers NULL in a set-uid or set-gid program. */
 const char *cabochon_shim_secure_environment(const char *name);
 
