@@ -74,6 +74,17 @@ CMAKE
         "-DCMAKE_PREFIX_PATH=$folder/installed"
     check "CMake builds" cmake --build "$folder/project/build"
     check "what CMake built runs" sh -c "'$folder/project/build/hello' '$model' | grep -q '^Once upon a time'"
+    # As on systems where /lib leads to /usr/lib.
+    mkdir "$folder/system"
+    ln -s "$folder/installed" "$folder/system/usr"
+    ln -s usr/lib "$folder/system/lib"
+    check "CMake finds the headers by another way to lib" cmake -S "$folder/project" -B "$folder/project/merged" \
+        "-DCMAKE_PREFIX_PATH=$folder/system"
+    mkdir "$folder/languageless"
+    sed -e 's/hello C/hello NONE/' -e '/^add_exec/d' -e '/^target/d' "$folder/project/CMakeLists.txt" \
+        >"$folder/languageless/CMakeLists.txt"
+    check "CMake finds it before a language" cmake -S "$folder/languageless" -B "$folder/languageless/build" \
+        "-DCMAKE_PREFIX_PATH=$folder/installed"
 fi
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
