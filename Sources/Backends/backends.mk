@@ -43,23 +43,28 @@ else
 backends: $(simd_output)/libcabochon-neon.so
 endif
 
+# swiftc leaves a file with the same bytes as it was, with its old time: touched, or make would compile it every time.
 $(simd_objects)/avx512.o: $(simd_shared) $(simd_vnni) $(simd_screened) $(wildcard $(simd_directory)/AVX512/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx512_flags) -module-name avx512 -emit-object $(filter %.swift,$^) -o $@
+	@touch $@
 
 $(simd_objects)/avxvnni.o: $(simd_shared) $(simd_widened) $(simd_vnni) $(simd_screened) \
 		$(wildcard $(simd_directory)/AVX2/*.swift $(simd_directory)/AVXVNNI/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avxvnni_flags) -module-name avxvnni -emit-object $(filter %.swift,$^) -o $@
+	@touch $@
 
 $(simd_objects)/avx2.o: $(simd_shared) $(simd_widened) $(simd_screened) \
 		$(wildcard $(simd_directory)/AVX2/*.swift $(simd_directory)/WithoutDotProducts/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx2_flags) -module-name avx2 -emit-object $(filter %.swift,$^) -o $@
+	@touch $@
 
 $(simd_objects)/neon.o: $(simd_shared) $(simd_widened) $(simd_dotted) $(wildcard $(simd_directory)/NEON/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_neon_flags) -module-name neon -emit-object $(filter %.swift,$^) -o $@
+	@touch $@
 
 $(simd_objects)/%-descriptor.o: $(simd_directory)/descriptor.c Include/cabochon/backend.h Sources/Backends/backends.mk
 	@mkdir -p $(@D)

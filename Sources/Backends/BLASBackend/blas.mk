@@ -16,6 +16,7 @@ $(BUILD)/backends/blas.o: $(BLAS_SOURCES) $(BLAS_FOLDER)/OpenBLAS/openblas.h Inc
 	swiftc -enable-experimental-feature Embedded -wmo -Ounchecked -parse-as-library -swift-version 6 \
 	    -module-name BLASBackend -I Include -I $(BLAS_FOLDER)/OpenBLAS -Xcc -fPIC \
 	    -emit-object $(BLAS_SOURCES) -o $@
+	@touch $@
 
 $(BUILD)/backends/blas-plugin.o: $(BLAS_FOLDER)/plugin.c Include/cabochon/backend.h
 	@mkdir -p $(@D)
