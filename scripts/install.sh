@@ -25,8 +25,9 @@ install -m 644 "$build"/include/cabochon/*.h "$root/include/cabochon/"
 install -m 644 LICENSE README.md CHANGELOG.md "$root/share/doc/cabochon/"
 
 # fill TEMPLATE TARGET: the templates know neither prefix nor version.
+literal=$(sed 's/[&|\\]/\\&/g' <<<"$prefix") # for sed, which takes these for more than themselves
 fill() {
-    sed -e "s|@PREFIX@|$prefix|g" -e "s|@VERSION@|$version|g" -e "s|@MAJOR@|$major|g" "$1" >"$2"
+    sed -e "s|@PREFIX@|$literal|g" -e "s|@VERSION@|$version|g" -e "s|@MAJOR@|$major|g" "$1" >"$2"
     chmod 644 "$2"
 }
 fill Packaging/cabochon.pc.in "$root/lib/pkgconfig/cabochon.pc"

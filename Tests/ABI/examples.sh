@@ -50,6 +50,10 @@ check "installs under a name with a blank" scripts/install.sh "$build" "" "$fold
 check "pkg-config quotes it" sh -c "eval cc Examples/c/hello.c \
     \$(PKG_CONFIG_PATH='$folder/in stalled/lib/pkgconfig' pkg-config --cflags --libs cabochon) -o '$folder/blank'"
 
+check "installs under a name that sed would read" scripts/install.sh "$build" "" "$folder/R&D|x" "$version"
+check "pkg-config gives it as it is" sh -c "PKG_CONFIG_PATH='$folder/R&D|x/lib/pkgconfig' \
+    pkg-config --variable=libdir cabochon | grep -qxF '$folder/R&D|x/lib'"
+
 python=$build/venv/bin/python
 if [ -x "$python" ]; then
     export PYTHONPATH=bindings/python CABOCHON_LIBRARY="$folder/installed/lib/libcabochon.so.1"
