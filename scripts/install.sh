@@ -34,3 +34,9 @@ fill Packaging/cabochon.pc.in "$root/lib/pkgconfig/cabochon.pc"
 fill Packaging/cabochonConfig.cmake.in "$root/lib/cmake/cabochon/cabochonConfig.cmake"
 fill Packaging/cabochonConfigVersion.cmake.in "$root/lib/cmake/cabochon/cabochonConfigVersion.cmake"
 echo "Installed Cabochon $version in $root"
+
+# In folders of its own the loader finds what its cache lists. A package's installer sees to that by itself.
+PATH=$PATH:/usr/sbin:/sbin
+if [ -z "$destination" ] && grep -qxF "$prefix/lib" <<<"$(ldconfig -NXv 2>/dev/null | sed -n 's/^\(\/[^:]*\):.*/\1/p')"; then
+    ldconfig 2>/dev/null || echo "Programs will find $root/lib/libcabochon.so.$major once root has run ldconfig"
+fi

@@ -54,6 +54,20 @@ check "installs under a name that sed would read" scripts/install.sh "$build" ""
 check "pkg-config gives it as it is" sh -c "PKG_CONFIG_PATH='$folder/R&D|x/lib/pkgconfig' \
     pkg-config --variable=libdir cabochon | grep -qxF '$folder/R&D|x/lib'"
 
+# A loader whose own folder it is, and which says so when its cache is made.
+mkdir "$folder/tools"
+cat >"$folder/tools/ldconfig" <<LDCONFIG
+#!/bin/sh
+[ \$# = 0 ] && echo made >>"$folder/cache" || echo "$folder/own/lib: (from /etc/ld.so.conf:1)"
+LDCONFIG
+chmod +x "$folder/tools/ldconfig"
+own_loader() { PATH=$folder/tools:$PATH scripts/install.sh "$build" "$1" "$2" "$version"; }
+check "installs for a loader that keeps a cache" own_loader "" "$folder/own"
+check "whose cache is made anew" test "$(cat "$folder/cache")" = made
+check "installs for a package" own_loader "$folder/package" "$folder/own"
+check "installs beside the loader's folders" own_loader "" "$folder/own2"
+check "and leaves the cache alone for these" test "$(cat "$folder/cache")" = made
+
 python=$build/venv/bin/python
 if [ -x "$python" ]; then
     export PYTHONPATH=bindings/python CABOCHON_LIBRARY="$folder/installed/lib/libcabochon.so.1"
