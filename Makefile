@@ -127,6 +127,10 @@ demo: setup  ## install what it needs, build, fetch Gemma 3 270M, and stream an 
 install: build  ## library, backends, headers, command line, pkg-config and CMake files to PREFIX
 	scripts/install.sh $(BUILD) "$(DESTDIR)" "$(PREFIX)" $(VERSION)
 
+.PHONY: uninstall
+uninstall:  ## remove what make install put there
+	scripts/uninstall.sh "$(DESTDIR)" "$(PREFIX)" $(VERSION)
+
 # --- tidy ---
 
 .PHONY: format

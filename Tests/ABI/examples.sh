@@ -68,6 +68,13 @@ check "installs for a package" own_loader "$folder/package" "$folder/own"
 check "installs beside the loader's folders" own_loader "" "$folder/own2"
 check "and leaves the cache alone for these" test "$(cat "$folder/cache")" = made
 
+touch "$folder/own/lib/cabochon/libcabochon-mine.so"
+check "uninstalls" scripts/uninstall.sh "" "$folder/own" "$version"
+check "what is left is somebody else's" test "$(find "$folder/own" ! -type d)" = \
+    "$folder/own/lib/cabochon/libcabochon-mine.so"
+check "uninstalls from a package's folder" scripts/uninstall.sh "$folder/package" "$folder/own" "$version"
+check "nothing is left, nor a folder of its name" test -z "$(find "$folder/package" ! -type d -o -name cabochon)"
+
 python=$build/venv/bin/python
 if [ -x "$python" ]; then
     export PYTHONPATH=bindings/python CABOCHON_LIBRARY="$folder/installed/lib/libcabochon.so.1"
