@@ -2,8 +2,10 @@
 
 import ctypes
 import dataclasses
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +14,7 @@ import pytest
 
 import cabochon
 from binding import error_of
-from cabochon import _declarations
+from cabochon import _declarations, _library
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = ROOT / "Include" / "cabochon" / "cabochon.h"
@@ -70,6 +72,25 @@ def test_a_missing_or_wrong_library_is_an_error_that_says_so(path):
     environment = {"CABOCHON_LIBRARY": path, "PYTHONPATH": str(ROOT / "bindings" / "python")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("library ") and path in done.stdout
+
+
+def test_a_package_in_the_root_folder_looks_for_its_library_like_any_other(monkeypatch):
+    monkeypatch.setattr(_library, "__file__", "/cabochon/_library.py")
+    assert list(_library._candidates()) == ["/cabochon/libcabochon.so.1", "/cabochon/lib/libcabochon.so.1"]
+
+
+def test_the_loaders_library_is_found_without_running_anything(tmp_path):
+    shutil.copytree(ROOT / "bindings" / "python" / "cabochon", tmp_path / "cabochon")
+    program = """
+import sys, cabochon
+def refuse(event, arguments):
+    if event in ("subprocess.Popen", "os.fork", "os.posix_spawn", "tempfile.mkstemp"): sys.exit(f"{event}: {arguments}")
+sys.addaudithook(refuse)
+print(cabochon.version())
+"""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "LD_LIBRARY_PATH": str(ROOT / "build" / "lib")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.stderr, done.stdout) == ("", cabochon.__version__ + "\n")
 
 
 def test_importing_needs_no_library():

@@ -7,7 +7,6 @@ it was looked for, not an import that fails.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import os
 from pathlib import Path
@@ -22,8 +21,9 @@ MAJOR_VERSION = 1
 
 def _candidates() -> Iterator[str]:
     package = Path(__file__).resolve().parent
-    if package.parents[1].name == "bindings":
-        yield str(package.parents[2] / "build" / "lib" / NAME)
+    tree = package.parent.parent
+    if tree.name == "bindings":
+        yield str(tree.parent / "build" / "lib" / NAME)
     yield str(package / NAME)
     yield str(package / "lib" / NAME)
 
@@ -35,7 +35,8 @@ def _open() -> ctypes.CDLL:
     for path in _candidates():
         if os.path.exists(path):
             return ctypes.CDLL(path)
-    return ctypes.CDLL(ctypes.util.find_library("cabochon") or NAME)
+    # The loader looks for it itself. ctypes.util would run a compiler to do so, and take any major version.
+    return ctypes.CDLL(NAME)
 
 
 @functools.lru_cache(maxsize=None)
