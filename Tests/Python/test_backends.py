@@ -134,13 +134,27 @@ def test_what_a_plugin_leaves_out_the_scalar_backend_computes(name, scalar_logit
     assert np.array_equal(cabochon.Model(TINY, backend=plugin(name)).logits(IDS), scalar_logits)
 
 
-def test_the_example_backend_builds_with_plain_cc_and_overrides_one_op(tmp_path, scalar_logits):
-    library = tmp_path / "libcabochon-example.so"
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The library of Examples/backend, made as its README says."""
+    library = tmp_path_factory.mktemp("example") / "libcabochon-softcap.so"
     source = REPOSITORY / "Examples" / "backend" / "softcap_backend.c"
-    command = ["cc", "-shared", "-fPIC", "-I", REPOSITORY / "Include", source, "-o", library, "-lm"]
+    command = ["cc", "-shared", "-fPIC", "-O2", "-I", REPOSITORY / "Include", source, "-o", library, "-lm"]
     subprocess.run(command, check=True)
-    model = cabochon.Model(TINY, backend=str(library))
+    return library
+
+
+def test_the_example_backend_builds_with_plain_cc_and_overrides_one_op(example, scalar_logits):
+    model = cabochon.Model(TINY, backend=str(example))
     assert np.allclose(model.logits(IDS), scalar_logits, atol=1e-5)
+
+
+def test_the_example_backend_passes_the_check_that_its_readme_asks_for(example):
+    checker = REPOSITORY / "build" / "tests" / "checkbackend"
+    if not checker.exists():
+        pytest.skip(f"{checker} is not built")
+    done = subprocess.run([checker, example], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("ends_by", ["free", "swap"])
