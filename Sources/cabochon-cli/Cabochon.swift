@@ -28,6 +28,8 @@ struct CabochonCommand: ParsableCommand {
         Terminal.holdClosedDescriptors()
         do {
             do {
+                // Where Swift takes them from. Without any this would be `cabochon` alone, which succeeds.
+                guard CommandLine.argc > 0 else { throw Failure(path: "/proc/self/cmdline", reason: ENOENT) }
                 try checkArguments()
                 try checkHelp()
                 var command = try parseAsRoot()

@@ -1,8 +1,11 @@
 """Exit statuses, help, and which stream carries what."""
 
 import os
+import subprocess
 
 import pytest
+
+from commandline import PROGRAM
 
 COMMANDS = ["generate", "chat", "classify", "encode", "tokenize", "inspect", "bench", "backends"]
 
@@ -13,6 +16,15 @@ def test_help_names_the_common_options_and_gives_an_example(cabochon, command):
     assert f"cabochon {command}" in text.split("Example:", 1)[1]
     for option in ("--model", "--backend", "--threads", "--json"):
         assert option in text
+
+
+def test_arguments_that_cannot_be_read_are_a_failure_and_no_success_of_the_bare_command(cabochon):
+    # Swift takes them from /proc, which a chroot may lack.
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$0" backends', str(PROGRAM)]
+    if subprocess.run([*hidden[:4], "mount -t tmpfs none /proc"], capture_output=True).returncode != 0:
+        pytest.skip("only root hides /proc")
+    done = subprocess.run(hidden, capture_output=True, env=cabochon.environment)
+    assert (done.returncode, done.stdout) == (1, b"") and b"/proc/self/cmdline" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["generate", "chat", "bench"])
