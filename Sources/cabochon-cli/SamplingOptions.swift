@@ -29,17 +29,19 @@ struct SamplingOptions: ParsableArguments {
 
     @Option(
         parsing: .unconditional,
-        help: ArgumentHelp("Above 1, makes tokens that were there already less likely.", valueName: "factor"))
+        help: ArgumentHelp(
+            "Above 1, makes the last 64 tokens, the prompt's too, less likely to come again.", valueName: "factor"))
     var repetitionPenalty: Float = 1
 
     @Option(
         parsing: .unconditional,
-        help: ArgumentHelp("Taken from the logit of every token that was there already.", valueName: "amount"))
+        help: ArgumentHelp("Taken from the logit of every token that the answer has so far.", valueName: "amount"))
     var presencePenalty: Float = 0
 
     @Option(
         parsing: .unconditional,
-        help: ArgumentHelp("Taken from a token's logit once for each time it was there.", valueName: "amount"))
+        help: ArgumentHelp(
+            "Taken from a token's logit for each time that the answer has it so far.", valueName: "amount"))
     var frequencyPenalty: Float = 0
 
     @Option(
