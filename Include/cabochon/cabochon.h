@@ -72,7 +72,9 @@
  *
  * What it leaves alone.  No signal handlers, alternate stacks, atexit functions, locale, working
  * directory, standard output or error. Worker threads block all signals. Silent without a log
- * callback. Environment: CABOCHON_BACKEND and CABOCHON_BACKEND_PATH, ignored in set-uid programs.
+ * callback. Environment: CABOCHON_BACKEND and CABOCHON_BACKEND_PATH, and for the files of
+ * cabochon_sae_options.cache, which it makes in the user's cache folder, XDG_CACHE_HOME and HOME; all
+ * ignored in set-uid programs.
  *
  * Versions follow semver; everything here is since 1.0 unless it says otherwise. libcabochon.so.1
  * keeps every function and struct field of every 1.x.
