@@ -475,9 +475,10 @@ void cabochon_sae_options_init(cabochon_sae_options *options, size_t size);
  *   path      NUL-terminated: the file, or the folder that holds it.
  *   options   NULL for all defaults.
  *   out_sae   receives the dictionary, owned by the caller.
- * Returns INVALID_ARGUMENT where neither options nor path say site and layer, UNSUPPORTED_OPTION,
- * INVALID_UTF8, IO (also where no file can be made in options.cache), INVALID_FILE with the array and
- * the shapes that do not fit, UNSUPPORTED for another kind of dictionary, BACKEND, FORKED. */
+ * Returns INVALID_ARGUMENT where neither options nor path say site and layer or options.cache is "",
+ * UNSUPPORTED_OPTION, INVALID_UTF8, IO (also where no file can be made in options.cache), INVALID_FILE
+ * with the array and the shapes that do not fit, UNSUPPORTED for another kind of dictionary, BACKEND,
+ * FORKED. */
 cabochon_status cabochon_sae_load(const cabochon_engine *engine, const char *path, const cabochon_sae_options *options,
                                   cabochon_sae **out_sae, cabochon_error **error);
 

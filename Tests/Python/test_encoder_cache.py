@@ -84,6 +84,12 @@ def test_a_file_read_as_an_autoencoder_and_as_a_transcoder_is_laid_out_for_both(
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
+def test_a_folder_without_a_name_is_refused_and_not_taken_for_the_root_folder(small):
+    with pytest.raises(cabochon.Error, match="cache folder's name is empty") as failure:
+        cabochon.SAE(small[0], "res", 0, cache="")
+    assert failure.value.code == "invalid_argument"
+
+
 def test_a_small_encoder_leaves_no_file_behind(small, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     cabochon.SAE(small[0], "res", 0).encode(small[1])

@@ -84,6 +84,10 @@ public final class SparseAutoencoder: Sendable {
     ///   for another kind of dictionary, `.invalidArgument` where site or layer are neither given nor
     ///   in the path, `.io` also where no file can be made in `Storage.folder`, `.backend`, `.outOfMemory`.
     public init(path: String, engine: Engine, options: Options = Options()) throws(CabochonError) {
+        // It would be the root folder.
+        if case .folder("") = options.storage {
+            throw CabochonError(.invalidArgument, "the cache folder's name is empty")
+        }
         let parameters = try ScopeParameters(path: path)
         var location = parameters.location
         if let name = options.site {
