@@ -31,6 +31,20 @@ def test_zero_temperature_is_the_likeliest_token(model):
     assert generation.tokens == [int(model.logits(ids)[-1].argmax())]
 
 
+@pytest.mark.parametrize("temperature", [0.001, 1e-37])
+def test_a_temperature_near_zero_comes_to_the_likeliest_token(model, temperature):
+    greedy = model.generate("The gem", max_tokens=12, temperature=0, ignore_eos=True)
+    assert model.generate("The gem", max_tokens=12, temperature=temperature, ignore_eos=True).tokens == greedy.tokens
+
+
+@pytest.mark.parametrize("option", ["temperature", "repetition_penalty"])
+def test_any_positive_number_is_taken_that_a_float_of_c_holds(model, option):
+    for number in (1e-37, 1e-3, 1e3, 3e38):
+        assert len(model.generate("The gem", max_tokens=2, ignore_eos=True, **{option: number}).tokens) == 2
+    for number in (1e-46, 1e39, -1.0, float("nan")):
+        assert error_of(model.generate, "x", max_tokens=2, **{option: number}).code == "invalid_argument"
+
+
 def test_top_k_one_is_greedy(model):
     greedy = model.generate(PROMPT, max_tokens=12, temperature=0, ignore_eos=True)
     assert model.generate(PROMPT, max_tokens=12, top_k=1, **VARIED).tokens == greedy.tokens

@@ -22,6 +22,9 @@ from .sae import SAE, Steer, interventions
 Messages = Sequence[Mapping[str, str]]
 Prompt = Union[str, Ids, Messages]
 
+# From the least to the greatest that C's float holds with all its bits: what is rounded to zero would be the default.
+POSITIVE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class TokenLogprob:
@@ -125,12 +128,12 @@ class Options:
             options.sampling = c.SAMPLING_GREEDY
         else:
             options.sampling = c.SAMPLING_RANDOM
-            options.temperature = real_within("temperature", self.temperature, 0.01, 100.0)
+            options.temperature = real_within("temperature", self.temperature, *POSITIVE)
         options.top_k = integer("top_k", self.top_k, 0, 2**31 - 1)
         # In C zero stands for the default, so the least value that is no zero stands for zero.
         options.top_p = max(real_within("top_p", self.top_p, 0.0, 1.0), 1e-30)
         options.min_p = real_within("min_p", self.min_p, 0.0, 1.0)
-        options.repetition_penalty = real_within("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
+        options.repetition_penalty = real_within("repetition_penalty", self.repetition_penalty, *POSITIVE)
         options.presence_penalty = real("presence_penalty", self.presence_penalty)
         options.frequency_penalty = real("frequency_penalty", self.frequency_penalty)
         options.penalty_window = (
