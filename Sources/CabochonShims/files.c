@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,7 +56,16 @@ int cabochon_shim_create_beside(const char *path, unsigned mode, int *out_descri
     return status;
 }
 
+/* Where a file would grow past this limit the kernel does not only refuse, but sends SIGXFSZ, which ends a process
+ * that does not expect it. */
+static int exceeds_limit(uint64_t count, uint64_t offset) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return 0;
+    return count > limit.rlim_cur || offset > limit.rlim_cur - count;
+}
+
 int cabochon_shim_reserve(int descriptor, size_t size) {
+    if (exceeds_limit(size, 0)) return EFBIG;
     /* All of its room now: a mapped file that finds the disk full raises SIGBUS. */
     if (fallocate(descriptor, 0, 0, (off_t)size) == 0) return 0;
     return errno == EOPNOTSUPP ? posix_fallocate(descriptor, 0, (off_t)size) : errno;
@@ -108,6 +118,7 @@ int cabochon_shim_read_at(int descriptor, void *bytes, size_t count, uint64_t of
 }
 
 int cabochon_shim_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset) {
+    if (exceeds_limit(count, offset)) return EFBIG;
     for (size_t done = 0; done < count;) {
         ssize_t put = pwrite(descriptor, (const char *)bytes + done, count - done, (off_t)(offset + done));
         if (put >= 0) done += (size_t)put;

@@ -1,6 +1,8 @@
 """Encoders in files: where they stand, what they cost, and that a damaged one is never believed."""
 
 import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -107,6 +109,26 @@ def test_a_wide_encoder_stands_in_the_users_cache_or_else_in_memory(tmp_path, mo
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     same(cabochon.SAE(path, "res", 0).encode(x), want)
+
+
+def test_a_limit_on_the_size_of_files_is_an_error_and_no_end_of_the_process(tmp_path, model_path):
+    path = tmp_path / "params.npz"
+    dictionary(path, 8192, 1024, 8)
+    program = f"""
+import resource, signal, cabochon
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # as in most programs; Python ignores it
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+cabochon.SAE({str(path)!r}, "res", 0)
+session = cabochon.Model({str(model_path)!r}).session()
+session.append(range(2, 66))
+for call in (lambda: cabochon.SAE({str(path)!r}, "res", 0, cache={str(tmp_path)!r}), lambda: session.save({str(tmp_path / "session")!r})):
+    try: call()
+    except cabochon.Error as error: print(error.code, "File too large" in error.message)
+"""
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "io True\nio True\n"), done.stderr
+    assert os.listdir(tmp_path / "cabochon" / "encoders") == [] and not (tmp_path / "session").exists()
 
 
 def test_an_encoder_in_a_file_takes_little_memory(tmp_path):
