@@ -30,10 +30,12 @@ enum LabelledRows {
     private static func readLines(_ text: String) -> (rows: [LabelledRow], bad: [(line: Int, reason: String)]) {
         var rows: [LabelledRow] = []
         var bad: [(line: Int, reason: String)] = []
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            guard line.contains(where: { !$0.isWhitespace }) else { continue }
+        // As bytes: a carriage return and a line feed are one Character.
+        let lines = text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (index, line) in lines.enumerated() {
+            guard line.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
             do throws(Failure) {
-                rows.append(try row(String(line)))
+                rows.append(try row(String(Substring(line))))
             } catch {
                 bad.append((index + 1, error.message))
             }

@@ -167,6 +167,18 @@ def test_evaluation_of_labelled_rows(cabochon, tiny, tmp_path, short):
     assert "best F1" in cabochon.text(*arguments, "--evaluate", path)
 
 
+def test_labelled_rows_may_end_as_on_windows(cabochon, tiny, tmp_path, short):
+    rows = [{"prompt": f"row {number}", "labels": {"kind": number % 2}} for number in range(4)]
+    found = []
+    for end in ("\n", "\r\n"):
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes((end + end.join(map(json.dumps, rows)) + end + end).encode())
+        done = cabochon.run("classify", "--model", tiny, *short, *MINE, "--evaluate", path, "--json")
+        assert done.returncode == 0 and f"{path}:" not in done.stderr.decode()
+        found.append(json.loads(done.stdout)["policies"])
+    assert found[0] == found[1] and found[0]["kind"]["rows"] == 4
+
+
 def test_published_data_sets(cabochon, tiny, tmp_path, short):
     openai = rows_file(tmp_path, [{"prompt": "a", "S": 0, "H": 1, "S3": 1}, {"prompt": "b", "HR": 0, "SH": 0}, {"prompt": "c", "S": 0}])
     arguments = ["classify", "--model", tiny, *short, "--evaluate"]
