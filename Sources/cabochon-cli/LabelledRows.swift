@@ -49,7 +49,11 @@ enum LabelledRows {
             throw Failure("no \"prompt\"")
         }
         var content = GuardRow(prompt: prompt)
-        if case .string(let response)? = object["response"] { content.response = response }
+        switch object["response"] {
+        case nil, .null?: break
+        case .string(let response)?: content.response = response
+        default: throw Failure("\"response\" is no text")
+        }
         let labels: [(String, Bool)]
         if let given = object["labels"] {
             guard case .object(let entries) = given else { throw Failure("\"labels\" is no object") }

@@ -179,6 +179,14 @@ def test_labelled_rows_may_end_as_on_windows(cabochon, tiny, tmp_path, short):
     assert found[0] == found[1] and found[0]["kind"]["rows"] == 4
 
 
+def test_a_labelled_response_that_is_no_text_is_not_passed_over(cabochon, tiny, tmp_path, short):
+    rows = [{"prompt": "a", "response": response, "labels": {"kind": 1}} for response in (None, "b", 5, ["c"])]
+    path = rows_file(tmp_path, rows)
+    done = cabochon.run("classify", "--model", tiny, *short, *MINE, "--evaluate", path, "--json")
+    assert json.loads(done.stdout)["rows"] == 2
+    assert all(f'{path}:{line}: "response" is no text' in done.stderr.decode() for line in (3, 4))
+
+
 def test_published_data_sets(cabochon, tiny, tmp_path, short):
     openai = rows_file(tmp_path, [{"prompt": "a", "S": 0, "H": 1, "S3": 1}, {"prompt": "b", "HR": 0, "SH": 0}, {"prompt": "c", "S": 0}])
     arguments = ["classify", "--model", tiny, *short, "--evaluate"]
