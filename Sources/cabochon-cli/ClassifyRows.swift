@@ -166,6 +166,13 @@ struct ClassifyRows {
         }
     }
 
+    /// How every line of a file of verdicts begins.
+    private static let lineStart = Array("{\"line\": ".utf8)
+
+    private static func foreign(_ path: String) -> Failure {
+        Failure("\(path): exists already, and is no file of verdicts")
+    }
+
     /// The last line number in a file of verdicts, and where its last whole line ends.
     private func finished(_ path: String) throws(Failure) -> (line: Int, end: Int) {
         let reader = try LineReader(path)
@@ -173,10 +180,14 @@ struct ClassifyRows {
         var end = 0
         while let bytes = try reader.next() {
             let value = try? JSON.parse(String(decoding: bytes, as: UTF8.self), name: path)
-            // A line without its line feed was cut short, even if it reads well.
-            guard reader.bytesRead <= reader.byteCount, reader.bytesRead == end + bytes.count + 1 else { break }
+            // A line without its line feed was cut short, even if it reads well. It is taken back only where it begins
+            // as this command writes them: the whole of somebody's file may be one line without a line feed.
+            guard reader.bytesRead <= reader.byteCount, reader.bytesRead == end + bytes.count + 1 else {
+                guard bytes.starts(with: Self.lineStart.prefix(bytes.count)) else { throw Self.foreign(path) }
+                break
+            }
             guard case .object(let object)? = value, case .integer(let line)? = object["line"] else {
-                throw Failure("\(path): exists already, and is no file of verdicts")
+                throw Self.foreign(path)
             }
             try checkSameTask(object, path)
             done = Int(line)

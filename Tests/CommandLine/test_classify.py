@@ -93,7 +93,7 @@ def test_work_goes_on_where_it_stopped(cabochon, tiny, tmp_path, short):
     cabochon.text(*arguments)
     whole = output.read_bytes()
     third = b"".join(whole.splitlines(keepends=True)[:3])
-    for cut in (third, third + b'{"line": 4, "templ', whole[:-1], b""):
+    for cut in (third, third + b'{"line": 4, "templ', third + b"{", whole[:-1], b'{"line": ', b""):
         output.write_bytes(cut)
         cabochon.text(*arguments)
         assert output.read_bytes() == whole
@@ -103,6 +103,16 @@ def test_work_goes_on_where_it_stopped(cabochon, tiny, tmp_path, short):
     assert "other policies" in message and output.read_bytes() == whole
     output.write_text("something else\n")
     assert "no file of verdicts" in cabochon.failure(*arguments) and output.read_text() == "something else\n"
+
+
+def test_an_output_of_another_kind_stays_as_it_is(cabochon, tiny, tmp_path, short):
+    path = rows_file(tmp_path, [{"prompt": "a"}])
+    output = tmp_path / "other.json"
+    arguments = ["classify", "--model", tiny, *short, *MINE, "--input", path, "--output", output]
+    # Many programs end a file without a line feed.
+    for text in ('{"model": "mine", "scores": [1, 2]}', "notes", "{}", "\n", '{"line": 1, "verdicts": []}\nnotes'):
+        output.write_text(text)
+        assert "no file of verdicts" in cabochon.failure(*arguments) and output.read_text() == text
 
 
 def test_control_c_leaves_whole_lines_to_go_on_from(cabochon, tiny, tmp_path):
