@@ -70,6 +70,9 @@ struct ClassifyCommand: ParsableCommand {
         // What is wrong with these is said before a model takes its time to load.
         let policies = try policies.policies()
         try thresholds.check(policies)
+        if evaluate != nil, policies.contains(where: { $0.name == Evaluation.any }) {
+            throw ValidationError("With --evaluate no policy is called \"\(Evaluation.any)\": that is all of them.")
+        }
         let model = try model.load(common)
         let guardian = try template.makeGuard(model)
         let limits = try thresholds.thresholds(for: policies, template: guardian.options.template.name)

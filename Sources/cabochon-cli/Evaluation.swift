@@ -36,7 +36,7 @@ struct Evaluation {
     }
 
     /// The highest score of all policies, against a label of any.
-    private static let any = "any"
+    static let any = "any"
 
     private func scoredRows() throws -> [(row: LabelledRow, verdicts: [Verdict])] {
         let cancellation = Cancellation()

@@ -197,6 +197,13 @@ def test_a_labelled_response_that_is_no_text_is_not_passed_over(cabochon, tiny, 
     assert all(f'{path}:{line}: "response" is no text' in done.stderr.decode() for line in (3, 4))
 
 
+def test_no_policy_can_pass_for_all_of_them(cabochon, tiny, tmp_path, short):
+    path = rows_file(tmp_path, [{"prompt": "a", "labels": {"any": 1}}])
+    arguments = ["classify", "--model", tiny, *short, *MINE, "--policy-text", "any=Be calm."]
+    assert '"any"' in cabochon.failure(*arguments, "--evaluate", path, status=2)
+    assert len(cabochon.json(*arguments, "--prompt", "a")["verdicts"]) == 2
+
+
 def test_published_data_sets(cabochon, tiny, tmp_path, short):
     openai = rows_file(tmp_path, [{"prompt": "a", "S": 0, "H": 1, "S3": 1}, {"prompt": "b", "HR": 0, "SH": 0}, {"prompt": "c", "S": 0}])
     arguments = ["classify", "--model", tiny, *short, "--evaluate"]
