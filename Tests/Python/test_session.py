@@ -95,6 +95,13 @@ def test_a_saved_session_whose_numbers_contradict_each_other_is_refused(model, t
     ]  # fmt: skip
     for changes, rows in contradictions:
         assert error_of(restored, changes, rows).code == "invalid_file", (changes, rows)
+    # The tokens stand behind the fingerprint of the checkpoint.
+    first = slice(48, 52)
+    assert restored([(first, 3)]).tokens == [3, *tokens[1:]]
+    impossible = [(first, model.vocab_size), (first, 2**32 - 1), (context, 2**24 + 1), (context, 2**32 - 1)]
+    for change in impossible:
+        error = error_of(restored, [change])
+        assert error.code == "invalid_file" and str(file) in error.message, change
 
 
 def test_a_session_saved_with_another_model_of_the_same_shape_is_refused(model_path, tmp_path):

@@ -67,16 +67,24 @@ extension Session {
         guard Array(numbers.prefix(5)) == shape, fingerprint == (try model.fingerprint()) else {
             throw CabochonError(.invalidArgument, "\(path): saved with another model or KV type than \(model.path)")
         }
-        let (length, cached) = (numbers[6], numbers[7])
+        let (context, length, cached) = (numbers[5], numbers[6], numbers[7])
         let perPosition = 2 * c.layerCount * c.kvHeadCount * model.options.kvType.rowBytes(headSize: c.headSize)
         let needed = try Checked.add(
             try Checked.multiply(length, 4, path), try Checked.multiply(cached, perPosition, path), path)
-        guard length <= numbers[5], cached <= length, length - cached <= 1, needed == reader.remaining - 8 else {
+        guard length <= context, cached <= length, length - cached <= 1, needed == reader.remaining - 8 else {
             throw CabochonError(
                 .invalidFile, "\(path): \(length) tokens, \(cached) of them cached, do not fill the file")
         }
-        let session = try model.makeSession(contextLength: numbers[5])
-        try session.adopt(try reader.take(4 * length, "the tokens"))
+        let contexts = GemmaConfiguration.contextLengths
+        guard contexts.contains(context) else {
+            throw CabochonError(.invalidFile, "\(path): context length \(context) is not in \(contexts)")
+        }
+        let session = try model.makeSession(contextLength: context)
+        let tokens = try reader.take(4 * length, "the tokens")
+        do throws(CabochonError) { try session.adopt(tokens) } catch {
+            // To the caller, who gave no token, it is the file that is wrong.
+            throw CabochonError(.invalidFile, "\(path): \(error.message)")
+        }
         session.cache.commit(length: cached)
         try session.cache.forEachUsedRange { (target) throws(CabochonError) in
             target.copyMemory(from: try reader.take(target.count, "keys and values"))
