@@ -97,6 +97,14 @@ def test_rows_are_those_of_one_call_each_and_bad_ones_are_told(short):
     assert short.classify_rows([]) == []
 
 
+def test_a_row_with_a_lone_surrogate_is_told_as_such(short):
+    rows = ["Hello", "a\ud800", ("Hello", "\udcff"), "Hello"]
+    first, *bad, last = short.classify_rows(rows, policies=OFFICIAL[:1])
+    assert first == last == short.classify("Hello", policies=OFFICIAL[:1])
+    assert [error.code for error in bad] == ["invalid_utf8"] * 2
+    assert "prompt" in bad[0].message and "response" in bad[1].message
+
+
 def test_long_content_may_be_shortened(model_path):
     model = cabochon.Model(model_path, context_length=64)
     assert error_of(cabochon.Guard(model, SHORT).classify, "word " * 100, policies={"p": "x"}).code == "context_exceeded"

@@ -158,12 +158,12 @@ def ids_array(ids: Ids) -> np.ndarray:
     return integers("token ids", ids, np.int32)
 
 
-def utf8(name: str, text: str) -> bytes:
-    """UTF-8 of a string; lone surrogates have none."""
+def utf8(name: str, text: str, errors: str = "strict") -> bytes:
+    """UTF-8 of a string; lone surrogates have none, but what ``errors`` makes of them."""
     if not isinstance(text, str):
         raise wrong_type(name, "str", text)
     try:
-        return text.encode("utf-8")
+        return text.encode("utf-8", errors)
     except UnicodeEncodeError as reason:
         raise Error("invalid_utf8", f"{name}: {reason}") from None
 

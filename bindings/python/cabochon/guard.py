@@ -120,7 +120,8 @@ class Guard(Handle):
         if isinstance(rows, str) or not isinstance(rows, abc.Iterable):
             raise wrong_type("rows", "an iterable of rows", rows)
         names, array, _alive = self._policies(policies)
-        texts = [_content(*_pair(row)) for row in rows]
+        # Lone surrogates go as bytes that are no UTF-8, which C tells of their row.
+        texts = [_content(*_pair(row), errors="surrogatepass") for row in rows]
         given = (c.GuardRow * len(texts))(*texts)
         results: List[Union[List[Verdict], Error]] = []
 
@@ -256,9 +257,11 @@ def _pair(row: Row) -> Tuple[str, Optional[str]]:
     return prompt, response
 
 
-def _content(prompt: str, response: Optional[str]) -> Tuple[bytes, int, Optional[bytes], int]:
-    first = utf8("prompt", prompt)
-    second = None if response is None else utf8("response", response)
+def _content(
+    prompt: str, response: Optional[str], errors: str = "strict"
+) -> Tuple[bytes, int, Optional[bytes], int]:
+    first = utf8("prompt", prompt, errors)
+    second = None if response is None else utf8("response", response, errors)
     return first, len(first), second, 0 if second is None else len(second)
 
 
