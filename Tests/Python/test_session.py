@@ -152,6 +152,30 @@ def test_a_conversation_reads_only_what_is_new(model):
     assert session.tokens[: len(session.tokens) - len(second.tokens)][-8:] == frame[-8:]
 
 
+def test_messages_follow_whatever_the_session_holds(model):
+    history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]
+    more = [{"role": "user", "content": "And then?"}]
+    rendered = model.render_chat(history, add_generation_prompt=False)
+    # Without the line feed after the last turn, and without that turn's end, as after an answer.
+    for held in (rendered, rendered[:-1], rendered[:-2]):
+        session = model.session()
+        session.append(held)
+        session.generate(more, max_tokens=1, **GREEDY)
+        assert session.tokens[:-1] == model.render_chat(history + more)
+    for held in ([], [model.bos_id]):
+        session = model.session()
+        session.append(held)
+        session.generate(more, max_tokens=1, **GREEDY)
+        assert session.tokens[:-1] == model.render_chat(more)
+    # A line feed of the answer's own ends no turn.
+    session = model.session()
+    session.append(rendered[:-2] + model.tokenize("\n", add_bos=False))
+    session.generate(more, max_tokens=1, **GREEDY)
+    assert session.tokens[:-1] == rendered[:-2] + model.tokenize("\n", add_bos=False) + model._render(
+        "cabochon_model_render_turn", more, 0
+    )
+
+
 def test_cancelled_from_another_thread(model, ids):
     session = model.session(context_length=1_000_000)
     session.append(ids)

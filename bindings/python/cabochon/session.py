@@ -16,7 +16,7 @@ from ._calls import Ids, c_string, call, filled_ids, float_pointer, ids_array, i
 from ._handle import Handle
 from ._library import library
 from .errors import Error
-from .generation import Generation, Options, Prompt, TextHandler, is_chat, prompt_words, run
+from .generation import Generation, Messages, Options, Prompt, TextHandler, is_chat, prompt_words, run
 from .stream import TextStream, WatchedPieces, _Worker
 
 if TYPE_CHECKING:
@@ -166,8 +166,16 @@ class Session(Handle):
         if isinstance(prompt, str):
             return self._vocabulary.tokenize(prompt, add_bos=self.length == 0)
         if is_chat(prompt):
-            if self.length == 0:
-                return self._vocabulary.render_chat(prompt)  # type: ignore[arg-type]
-            closed = c.CHAT_TURN_IS_CLOSED if self.tokens[-1] in self._vocabulary.eos_ids else 0
-            return self._vocabulary._render("cabochon_model_render_turn", prompt, closed)  # type: ignore[arg-type]
+            return self._turn_ids(prompt)  # type: ignore[arg-type]
         return prompt  # type: ignore[return-value]
+
+    def _turn_ids(self, messages: Messages) -> Ids:
+        """The tokens with which messages follow what the session holds, however far that has come."""
+        model, held = self._vocabulary, self.tokens
+        if held in ([], [model.bos_id]):
+            return model.render_chat(messages)[len(held) :]
+        # A conversation that was appended, and not generated, ends with the line feed after its last turn.
+        feed = model.tokenize("\n", add_bos=False)
+        has_feed = held[-len(feed) :] == feed and held[-len(feed) - 1 : -len(feed)] in ([end] for end in model.eos_ids)
+        closed = c.CHAT_TURN_IS_CLOSED if has_feed or held[-1] in model.eos_ids else 0
+        return model._render("cabochon_model_render_turn", messages, closed)[len(feed) if has_feed else 0 :]
