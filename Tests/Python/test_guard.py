@@ -161,6 +161,23 @@ def test_a_refused_prompt_generates_nothing(model, short):
         assert refused.text == "" and refused.finish_reason == "content_filter" and session.length == 0
 
 
+def test_all_that_the_user_says_in_the_last_turn_is_judged(model, short):
+    def said(*messages):
+        checks = []
+        guarding = cabochon.Guarding(short, "audit", policies=POLICY, on_check=checks.append)
+        prompt = [{"role": role, "content": content} for role, content in messages]
+        model.generate(prompt, guard=guarding, max_tokens=1, temperature=0)
+        return checks[0].verdicts
+
+    def verdicts(text):
+        return short.classify(text, policies=POLICY)
+
+    assert said(("user", "one"), ("user", "two")) == verdicts("one\n\ntwo")
+    assert said(("user", "one"), ("assistant", "yes"), ("user", "two")) == verdicts("two")
+    assert said(("user", "one"), ("system", "rule"), ("user", "two")) == verdicts("one\n\ntwo")
+    assert said(("user", "one"), ("model", "yes")) == verdicts("one") != verdicts("two")
+
+
 def test_streams_are_guarded_too(model, short):
     guarding = cabochon.Guarding(short, "window", thresholds=2.0, interval=4, policies=POLICY)
     stream = model.stream("Hello", guard=guarding, **ANSWER)

@@ -247,12 +247,19 @@ def is_chat(prompt: Prompt) -> bool:
 
 
 def prompt_words(prompt: Prompt) -> Optional[str]:
-    """What the user asked, as far as a prompt says so: its text, or the last of the user's messages."""
+    """What the user asked, as far as a prompt says so: its text, or the user's messages of their last turn.
+
+    The chat template makes one turn of neighbours, so a model reads all of them as the question.
+    """
     if isinstance(prompt, str):
         return prompt
-    if is_chat(prompt):
-        return next((message["content"] for message in reversed(prompt) if message.get("role") == "user"), None)
-    return None
+    words: List[str] = []
+    for message in reversed(prompt) if is_chat(prompt) else ():
+        if message["role"] == "user":
+            words.insert(0, message["content"])
+        elif message["role"] != "system" and words:
+            break
+    return "\n\n".join(words) if words else None
 
 
 def _finished(

@@ -194,8 +194,8 @@ class Guarding:
     tokens are made, of which none is handed on or kept after a violation; with one thread, or where
     features are watched, checks and tokens take turns. A stop has the finish reason "content_filter",
     and names the policy in ``Generation.filter_policy``. ``thresholds`` is a number or a mapping from policies to numbers;
-    only "audit" needs none. ``prompt_text`` is what the user asked, where the prompt is token ids.
-    ``on_check`` gets each ``Check``, on the caller's thread.
+    only "audit" needs none. ``prompt_text`` is what the user asked, where the prompt is token ids; of
+    messages, those of the user's last turn. ``on_check`` gets each ``Check``, on the caller's thread.
     """
 
     guard: Guard
