@@ -178,6 +178,30 @@ def test_all_that_the_user_says_in_the_last_turn_is_judged(model, short):
     assert said(("user", "one"), ("model", "yes")) == verdicts("one") != verdicts("two")
 
 
+@pytest.mark.parametrize("mode", ["hold", "window"])
+def test_watched_features_are_those_of_the_tokens_that_were_handed_on(model_path, model, short, mode):
+    sae = cabochon.SAE(model_path / "expected/scope/resid_post_layer2.npz", site="resid_post", layer=2)
+    prompt = model.tokenize("Hello")
+    plain = model.generate("Hello", watch=[sae], **ANSWER)
+    checks = []
+    audit = cabochon.Guarding(short, "audit", interval=1, policies=POLICY, check_prompt=False, on_check=checks.append)
+    model.generate("Hello", guard=audit, **ANSWER)
+    scores = [check.verdicts[0].score for check in checks]
+    # The first violation of the highest score of all comes after tokens that passed.
+    passed = scores.index(max(scores))
+    assert 0 < passed < 12
+    for threshold, check_prompt, tokens in ((2.0, False, 12), (max(scores), False, passed), (0.0, True, None)):
+        guarding = cabochon.Guarding(short, mode, threshold, 1, policies=POLICY, check_prompt=check_prompt)
+        guarded = model.generate("Hello", guard=guarding, watch=[sae], **ANSWER)
+        assert len(guarded.tokens) == (tokens or 0) * (mode == "window" or threshold == 2.0)
+        count = 0 if tokens is None else len(prompt) + len(guarded.tokens)
+        (features,) = guarded.features
+        assert list(features.positions) == list(range(count)) and len(features) == len(features.excluded) == count
+        assert features.top(3) == plain.features[0].top(3)[:count]
+        stream = model.stream("Hello", guard=guarding, watch=[sae], **ANSWER)
+        assert "".join(stream) == guarded.text and stream.generation.features == guarded.features
+
+
 def test_streams_are_guarded_too(model, short):
     guarding = cabochon.Guarding(short, "window", thresholds=2.0, interval=4, policies=POLICY)
     stream = model.stream("Hello", guard=guarding, **ANSWER)

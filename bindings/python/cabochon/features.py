@@ -138,3 +138,17 @@ def joined(parts: List[Features]) -> Features:
         excluded=np.concatenate([part.excluded for part in parts]),
         positions=np.concatenate([part.positions for part in parts]),
     )
+
+
+def before(features: Features, end: int) -> Features:
+    """The rows of positions below ``end``; positions ascend."""
+    count = int(np.searchsorted(features.positions, end))
+    last = features.indptr[count]
+    return Features(
+        indptr=features.indptr[: count + 1],
+        indices=features.indices[:last],
+        values=features.values[:last],
+        width=features.width,
+        excluded=features.excluded[:count],
+        positions=features.positions[:count],
+    )

@@ -15,7 +15,7 @@ from ._calls import (
 from ._callbacks import Callbacks
 from ._handle import handle_of
 from ._library import library
-from .features import Features, joined, taken
+from .features import Features, before, empty, joined, taken
 from .guard import Guarding
 from .sae import SAE, Steer, interventions
 
@@ -207,7 +207,7 @@ def run(
     handle = ctypes.c_void_p()
     given = (int_pointer(ids), len(ids))
     rest = (callback, None, ctypes.byref(handle))
-    before = library().cabochon_session_length(session)
+    held = library().cabochon_session_length(session)
     try:
         if options.guard is None:
             callbacks.call("cabochon_session_generate", session, *given, ctypes.byref(encoded), *rest)
@@ -217,11 +217,13 @@ def run(
             callbacks.call("cabochon_guard_generate", options.guard.guard._handle, session, *given, *judged, *rest)
             del alive_too
         del alive
-        found = [joined(parts) for parts in watched] if options.watch else None
-        return _finished(handle, logprobs if options.logprobs else None, found)
+        # Of an answer that a guard cut the session holds what was handed on, and of a refused prompt nothing.
+        kept = library().cabochon_session_length(session)
+        found = [before(joined([empty(sae.width), *parts]), kept) for sae, parts in zip(options.watch, watched)]
+        return _finished(handle, logprobs if options.logprobs else None, found if options.watch else None)
     except BaseException:
         if handle:
-            _undo(session, before, is_steered=bool(options.steer or options.splice))
+            _undo(session, held, is_steered=bool(options.steer or options.splice))
         raise
     finally:
         library().cabochon_generation_free(handle)
