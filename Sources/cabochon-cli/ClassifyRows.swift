@@ -61,6 +61,8 @@ struct ClassifyRows {
 
     private static func row(_ bytes: [UInt8], line: Int, path: String) -> Row {
         var row = Row(line: line, content: .failure(Failure("no \"prompt\"")))
+        let mark = Array("\u{FEFF}".utf8)
+        let bytes = line == 1 && bytes.starts(with: mark) ? bytes.dropFirst(mark.count) : bytes[...]
         guard let text = String(validating: bytes, as: UTF8.self) else {
             row.content = .failure(Failure("not UTF-8 text"))
             return row

@@ -83,7 +83,7 @@ struct Conversation {
 
     /// Replaces the conversation by a saved one; its messages are read before the next answer.
     mutating func load(from path: String) throws(Failure) {
-        let text = try TextFile.read(path)
+        let text = try TextFile.readDocument(path)
         let document = try orFail { () throws(CabochonError) in try JSON.parse(text, name: path) }
         guard let entries = document.array else { throw Failure("\(path): not an array of messages") }
         var loaded: [ChatMessage] = []

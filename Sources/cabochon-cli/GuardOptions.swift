@@ -53,7 +53,7 @@ struct PolicyOptions: ParsableArguments {
     }
 
     private static func read(_ path: String) throws(Failure) -> [Policy] {
-        let text = try TextFile.read(path)
+        let text = try TextFile.readDocument(path)
         guard text.first(where: { !$0.isWhitespace }) == "{" else {
             let file = path.split(separator: "/").last.map(String.init) ?? path
             let name = file.split(separator: ".").first.map(String.init) ?? file
@@ -124,7 +124,7 @@ struct GuardTemplateOptions: ParsableArguments {
         guard let templateFile else {
             return try orFail { () throws(CabochonError) in try GuardTemplate.named(template) }
         }
-        let text = try TextFile.read(templateFile)
+        let text = try TextFile.readDocument(templateFile)
         let value = try orFail { () throws(CabochonError) in try JSON.parse(text, name: templateFile) }
         guard case .object(let object) = value, case .string(let prompt) = object["prompt"] else {
             throw Failure("\(templateFile): not a JSON object with the text \"prompt\"")
@@ -180,7 +180,7 @@ struct PolicyThreshold: ExpressibleByArgument {
 /// A file of thresholds, with the template that they are for.
 enum Calibration {
     static func read(_ path: String, template: String) throws(Failure) -> [String: Double] {
-        let text = try TextFile.read(path)
+        let text = try TextFile.readDocument(path)
         let value = try orFail { () throws(CabochonError) in try JSON.parse(text, name: path) }
         guard case .object(let object) = value, case .object(let entries) = object["thresholds"] else {
             throw Failure("\(path): not a JSON object with \"thresholds\"")

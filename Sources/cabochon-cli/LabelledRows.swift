@@ -20,7 +20,7 @@ struct LabelledRow {
 enum LabelledRows {
     /// Rows of a file, and for each row that could not be read its line and why.
     static func read(_ path: String) throws(Failure) -> (rows: [LabelledRow], bad: [(line: Int, reason: String)]) {
-        let text = try TextFile.read(path)
+        let text = try TextFile.readDocument(path)
         let isJSON = text.utf8.first { !" \t\r\n".utf8.contains($0) } == UInt8(ascii: "{")
         return isJSON ? readLines(text) : try readToxicChat(text, path)
     }

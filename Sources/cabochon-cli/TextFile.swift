@@ -11,6 +11,13 @@ enum TextFile {
         return try read(from: descriptor, name: path)
     }
 
+    /// The same without the byte order mark that some editors put in front, which is no part of what the file says.
+    static func readDocument(_ path: String) throws(Failure) -> String {
+        var text = try read(path)
+        if text.unicodeScalars.first == "\u{FEFF}" { text.unicodeScalars.removeFirst() }
+        return text
+    }
+
     /// Standard input to its end.
     static func readStandardInput() throws(Failure) -> String {
         try read(from: STDIN_FILENO, name: "standard input")

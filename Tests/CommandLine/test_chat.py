@@ -243,5 +243,12 @@ def test_lines_may_end_as_on_windows(cabochon, tiny):
     assert plain["timings"]["prompt_tokens"] == other["timings"]["prompt_tokens"]
 
 
+def test_a_saved_conversation_may_begin_with_a_byte_order_mark(cabochon, tiny, tmp_path):
+    path = tmp_path / "talk.json"
+    path.write_text('\ufeff[{"role": "user", "content": "a"}, {"role": "model", "content": "b"}]')
+    done = cabochon.run("chat", "--model", tiny, input=f"/load {path}\n")
+    assert done.returncode == 0 and b"Loaded 2 messages" in done.stderr
+
+
 def test_a_failing_command_in_a_pipe_ends_with_1(cabochon, tiny):
     assert "/no/such/file" in cabochon.failure("chat", "--model", tiny, input="/load /no/such/file\n")

@@ -155,6 +155,23 @@ def test_a_file_that_is_not_utf8_is_said_to_be_none(cabochon, tiny, tmp_path, op
     assert f"{path}: not UTF-8 text" in cabochon.failure("classify", "--model", tiny, *prompt, option, path)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(cabochon, tiny, tmp_path, short):
+    policies, text, rows = tmp_path / "more.json", tmp_path / "polite.txt", tmp_path / "rows.jsonl"
+    arguments = ["classify", "--model", tiny, *short, "--policy-file", policies, "--policy-file", text]
+    found = []
+    for mark in ("", "\ufeff"):
+        policies.write_text(mark + json.dumps({"a": "Text a.", "b": "Text b."}))
+        text.write_text(mark + "Be polite.\n")
+        rows.write_text(mark + "".join(json.dumps({"prompt": word, "labels": {"a": 1}}) + "\n" for word in ("x", "y")))
+        evaluated = cabochon.json(*arguments, "--evaluate", rows)["policies"]
+        rows.write_text(mark + "user_input,toxicity\nx,1\ny,0\n")
+        table = cabochon.json(*arguments, "--evaluate", rows)["policies"]
+        rows.write_text(mark + json.dumps({"prompt": "x"}) + "\n")
+        found.append((evaluated, table, cabochon.text(*arguments, "--input", rows)))
+    assert found[0] == found[1]
+    assert [verdict["policy"] for verdict in json.loads(found[0][2])["verdicts"]] == ["a", "b", "polite"]
+
+
 def test_evaluation_of_labelled_rows(cabochon, tiny, tmp_path, short):
     rows = [{"prompt": f"row {number}", "labels": {"kind": number % 2, "other": 0}} for number in range(6)]
     path = rows_file(tmp_path, [*rows, {"prompt": "unlabelled"}])
