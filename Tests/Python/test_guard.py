@@ -208,6 +208,28 @@ def test_streams_are_guarded_too(model, short):
     assert "".join(stream) == model.generate("Hello", **ANSWER).text and stream.generation.finish_reason == "length"
 
 
+@pytest.mark.parametrize("is_early", [True, False])
+def test_closing_a_stream_ends_an_answer_that_is_held_back(model_path, is_early):
+    model = cabochon.Model(model_path, backend="scalar", threads=1, context_length=10_000)
+    guard = cabochon.Guard(model, template=SHORT)
+    with model.session() as session:
+        session.append([2, 5, 7])
+        before = session.logits()
+        guarding = cabochon.Guarding(guard, thresholds=2.0, policies=POLICY, check_prompt=is_early, prompt_text="Hello")
+        stream = session.stream([9], guard=guarding, max_tokens=4_000, temperature=3.0, ignore_eos=True)
+        reader = threading.Thread(target=lambda: list(stream))
+        reader.start()
+        if not is_early:
+            while session.length < 50:
+                assert reader.is_alive()
+        stream.close()
+        reader.join(timeout=60)
+        assert not reader.is_alive() and stream.generation is None
+        # Nothing was read, and no request to cancel is left for the next call.
+        assert session.tokens == [2, 5, 7] and np.array_equal(session.logits(), before)
+        assert len(session.generate((), max_tokens=3, temperature=0, ignore_eos=True).tokens) == 3
+
+
 def test_thresholds_and_words_must_be_given(model, short):
     assert "kind" in error_of(model.generate, "Hello", guard=cabochon.Guarding(short, policies=POLICY)).message
     guarding = cabochon.Guarding(short, thresholds=2.0, policies=POLICY)

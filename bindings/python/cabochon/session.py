@@ -135,7 +135,7 @@ class Session(Handle):
             pieces.hand_over()
             return generation
 
-        return TextStream(self, produce)
+        return TextStream(self, produce, is_held=checked.guard is not None and checked.guard.mode != "audit")
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -161,6 +161,15 @@ class Session(Handle):
     def _end_stream(self, stream: _Worker) -> None:
         if self._stream is stream:
             self._stream = None
+
+    def _forget_cancellation(self) -> None:
+        """Answers a request to cancel that came when the call that it was meant for was over."""
+        with contextlib.suppress(Error):
+            if self.length > 0:
+                self.logits()
+            else:
+                self.append([0])
+                self.truncate(0)
 
     def _ids(self, prompt: Prompt) -> Ids:
         if isinstance(prompt, str):

@@ -72,9 +72,15 @@ class WatchedPieces:
 class _Worker:
     """The making side. It must not refer to the TextStream, or that would never be collected."""
 
-    def __init__(self, session: "Session", produce: Callable[[TextHandler], Generation]) -> None:
+    def __init__(self, session: "Session", produce: Callable[[TextHandler], Generation], is_held: bool) -> None:
         self.session = session
         self.produce = produce
+        # Tokens that a guard holds back ask nobody whether to go on; until the first that it hands on, only
+        # cancelling ends the answer.
+        self.is_held = is_held
+        self.lock = threading.Lock()
+        self.is_generating = False
+        self.is_cancelled = False
         self.items: "queue.Queue[Union[str, Generation, BaseException, None]]" = queue.Queue(QUEUE_LENGTH)
         self.closed = threading.Event()
         self.thread = threading.Thread(target=self.work, name="cabochon.stream", daemon=True)
@@ -83,21 +89,29 @@ class _Worker:
         """Begins, once, or raises where another stream uses the session."""
         if self.thread.ident is None:
             self.session._begin_stream(self)
+            self.is_generating = True
             self.thread.start()
 
     def is_current(self) -> bool:
         return self.thread is threading.current_thread()
 
     def work(self) -> None:
+        item: Union[Generation, BaseException]
         try:
-            self.hand_over(self.produce(self.on_text))
+            item = self.produce(self.on_text)
         except BaseException as exception:  # noqa: B902 - it is raised again on the reader's side
-            self.hand_over(exception)
+            item = exception
+        with self.lock:
+            self.is_generating = False
+        if self.is_cancelled:
+            self.session._forget_cancellation()
+        self.hand_over(item)
         if self.closed.is_set():
             self.session._end_stream(self)
 
     def on_text(self, text: str) -> bool:
         if text or isinstance(text, WatchedText):
+            self.is_held = self.is_held and not text
             self.hand_over(text)
         return self.closed.is_set()
 
@@ -110,6 +124,10 @@ class _Worker:
 
     def close(self) -> None:
         self.closed.set()
+        with self.lock:
+            if self.is_generating and self.is_held:
+                self.is_cancelled = True
+                self.session.cancel()
         # Wakes a reader that waits for the next piece; where the queue is full, none waits.
         with contextlib.suppress(queue.Full):
             self.items.put_nowait(None)
@@ -126,12 +144,15 @@ class TextStream:
     ``generation`` is None until the iterator is exhausted. ``close`` (or leaving a ``with``, or
     dropping the last reference) ends the answer after the token under way; any thread may call it, and
     one that waits for the next piece finds the iterator exhausted. From its first piece until then the
-    stream uses its session.
+    stream uses its session. Of an answer of which a guard has handed nothing on yet, nothing is kept; later
+    in one that a guard holds back, the end comes with the next check.
     """
 
-    def __init__(self, session: "Session", produce: Callable[[TextHandler], Generation]) -> None:
+    def __init__(
+        self, session: "Session", produce: Callable[[TextHandler], Generation], is_held: bool = False
+    ) -> None:
         self.generation: Optional[Generation] = None
-        self._worker = _Worker(session, produce)
+        self._worker = _Worker(session, produce, is_held)
         self._close = weakref.finalize(self, self._worker.close)
 
     def __iter__(self) -> "TextStream":
