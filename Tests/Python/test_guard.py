@@ -178,6 +178,17 @@ def test_all_that_the_user_says_in_the_last_turn_is_judged(model, short):
     assert said(("user", "one"), ("model", "yes")) == verdicts("one") != verdicts("two")
 
 
+def test_what_is_wrong_is_said_of_a_refused_prompt_too(model, short):
+    checks = []
+    options = dict(guard=cabochon.Guarding(short, thresholds=0.0, policies=POLICY, prompt_text="a", on_check=checks.append))
+    assert error_of(model.generate, [2, model.vocab_size], **options).code == "invalid_argument"
+    assert error_of(model.generate, [2], logit_bias={model.vocab_size: 1.0}, **options).code == "invalid_argument"
+    with model.session(context_length=2) as session:
+        assert error_of(session.generate, [2, 5, 7], **options).code == "context_exceeded"
+    assert checks == []
+    assert model.generate([2, 5], **options).finish_reason == "content_filter" and len(checks) == 1
+
+
 @pytest.mark.parametrize("mode", ["hold", "window"])
 def test_watched_features_are_those_of_the_tokens_that_were_handed_on(model_path, model, short, mode):
     sae = cabochon.SAE(model_path / "expected/scope/resid_post_layer2.npz", site="resid_post", layer=2)

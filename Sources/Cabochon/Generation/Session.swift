@@ -117,7 +117,8 @@ public final class Session {
         length += 1
     }
 
-    private func check(_ newTokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
+    /// Refuses tokens that cannot be appended.
+    func check(_ newTokens: UnsafeBufferPointer<Int32>) throws(CabochonError) {
         try model.check(newTokens)
         guard newTokens.count <= contextLength - length else {
             throw CabochonError(

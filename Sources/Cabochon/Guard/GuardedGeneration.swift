@@ -142,6 +142,9 @@ private final class GuardGate {
         _ onFeatures: (WatchedFeatures) -> Void
     ) throws(CabochonError) -> GuardedResult {
         let lengthBefore = session.length
+        // What is wrong with these is said of a refused prompt, too, and before a check takes its time.
+        try options.validate(vocabularySize: session.model.configuration.vocabularySize)
+        try prompt.withUnsafeBufferPointer { (prompt) throws(CabochonError) in try session.check(prompt) }
         if guarding.checksPrompt {
             let verdicts = try check.moderator.classify(
                 prompt: check.prompt, policies: check.policies, cancellation: cancellation)
