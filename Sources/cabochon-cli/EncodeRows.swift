@@ -24,7 +24,11 @@ struct EncodeRows {
         let reader = try LineReader(input)
         guard mkdir(output, 0o755) == 0 || errno == EEXIST else { throw Failure(path: output) }
         var state = try resume()
-        for _ in 0..<state.lines { _ = try reader.next() }
+        for line in 0..<state.lines {
+            guard try reader.next() != nil else {
+                throw Failure("\(input): \(line) lines, but \(progressPath) says that \(state.lines) are done")
+            }
+        }
         var progress = Progress()
         let cancellation = Cancellation()
         var shard = Shard()
@@ -124,13 +128,16 @@ struct EncodeRows {
                     "\(progressPath): the folder holds features of another \(key), \(json[key]?.string ?? "none")")
             }
         }
-        var state = State()
-        state.lines = max(0, json["lines"]?.int ?? 0)
-        state.tokens = max(0, json["tokens"]?.int ?? 0)
-        state.shards = max(0, json["shards"]?.int ?? 0)
-        state.counted = max(0, json["counted_tokens"]?.int ?? 0)
-        state.active = max(0, json["active"]?.int ?? 0)
-        return state
+        /// Never taken for 0, which would write over the shards that are there; and far from where sums overflow.
+        func count(_ key: String) throws(Failure) -> Int {
+            guard let value = json[key]?.int, (0...1 << 48).contains(value) else {
+                throw Failure("\(progressPath): \(key) is no count")
+            }
+            return value
+        }
+        return State(
+            lines: try count("lines"), tokens: try count("tokens"), shards: try count("shards"),
+            counted: try count("counted_tokens"), active: try count("active"))
     }
 
     private struct State {

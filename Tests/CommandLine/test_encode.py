@@ -82,6 +82,29 @@ def test_a_data_set_goes_on_where_it_stopped(cabochon, encode, tmp_path):
     assert "line 6" in cabochon.failure(*encode, "--input", half, "--output", tmp_path / "b")
 
 
+@pytest.mark.parametrize("key", ["lines", "tokens", "shards", "counted_tokens", "active"])
+@pytest.mark.parametrize("value", [2**63 - 1, 2**62, -1, 0.5, 1e30, None, "1"])
+def test_counts_that_are_none_do_not_cost_the_shards_that_are_there(cabochon, encode, tmp_path, key, value):
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "o"
+    rows.write_text('{"text": "The song of the sea"}\n' * 3)
+    arguments = [*encode, "--input", rows, "--output", output]
+    cabochon.json(*arguments)
+    shard = (output / "shard-00000.npz").read_bytes()
+    progress = json.loads((output / "progress.json").read_text())
+    (output / "progress.json").write_text(json.dumps({**progress, "lines": 0, key: value}))
+    assert f"progress.json: {key} is no count" in cabochon.failure(*arguments)
+    assert (output / "shard-00000.npz").read_bytes() == shard
+
+
+def test_an_input_shorter_than_what_is_done_is_another_one(cabochon, encode, tmp_path):
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "o"
+    rows.write_text('{"text": "The song of the sea"}\n' * 3)
+    arguments = [*encode, "--input", rows, "--output", output]
+    cabochon.json(*arguments)
+    rows.write_text('{"text": "The name of the sea"}\n' * 2)
+    assert "2 lines, but " in cabochon.failure(*arguments)
+
+
 def test_control_c_writes_what_there_is_also_while_a_line_is_waited_for(cabochon, encode, tmp_path):
     rows = [json.dumps({"text": f"The {word} of the sea"}) + "\n" for word in ("song", "name", "light", "salt", "map")]
     path, output = tmp_path / "rows.jsonl", tmp_path / "o"
