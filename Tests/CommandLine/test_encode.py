@@ -105,6 +105,13 @@ def test_an_input_shorter_than_what_is_done_is_another_one(cabochon, encode, tmp
     assert "2 lines, but " in cabochon.failure(*arguments)
 
 
+def test_lines_of_blanks_are_no_texts(cabochon, encode, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(b'\t\n \t\r\n\n{"text": "The song"}\r\n\r\n')
+    done = cabochon.json(*encode, "--input", rows, "--output", tmp_path / "o")
+    assert done["lines"] == 5 and set(read(tmp_path / "o")["line"].tolist()) == {3}
+
+
 def test_control_c_writes_what_there_is_also_while_a_line_is_waited_for(cabochon, encode, tmp_path):
     rows = [json.dumps({"text": f"The {word} of the sea"}) + "\n" for word in ("song", "name", "light", "salt", "map")]
     path, output = tmp_path / "rows.jsonl", tmp_path / "o"
