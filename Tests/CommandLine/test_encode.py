@@ -227,6 +227,18 @@ def test_features_are_gathered_into_a_page_that_needs_nothing_else(cabochon, tin
         assert one["nearest"][0][1] == pytest.approx(max(cosines.values()), abs=1e-4)
 
 
+def test_directions_outside_the_residual_stream_promote_no_tokens(cabochon, tiny, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "The song of the sea"}\n')
+    for name, site, layer, promotes in (
+        ("attn_z_layer1", "att", 1, 0), ("mlp_out_layer3", "mlp", 3, 8), ("mlp_in_normalized_layer1", "transcoder", 1, 8),
+    ):  # fmt: skip
+        dictionary = ["--sae", SAE.parent / f"{name}.npz", "--site", site, "--layer", layer]
+        found = cabochon.json("features", "--model", tiny, *dictionary, "--input", rows, "--limit", 3)
+        for one in found["features"]:
+            assert len(one["promotes"]) == len(one["suppresses"]) == promotes
+
+
 @pytest.fixture
 def placed(tmp_path):
     """The dictionary under a path that says where it stands."""

@@ -26,6 +26,14 @@ public struct Site: Hashable, Sendable {
         case mlpOut = "mlp_out"
         /// Output of the layer.
         case residPost = "resid_post"
+
+        /// Whether what stands here is the residual stream, or is added to it as it is.
+        var isInResidualStream: Bool {
+            switch self {
+            case .residPre, .attnOut, .residMid, .mlpOut, .residPost: true
+            case .attnZ, .attnOutRaw, .mlpInNormalized, .mlpIn, .mlpOutRaw: false
+            }
+        }
     }
 
     public let layer: Int

@@ -88,11 +88,12 @@ public final class FeatureAtlas {
     /// The tokens that each feature's direction makes likelier and less likely when it is added to the final
     /// residual stream alone: the direction through the final norm and the unembedding.
     ///
-    /// - Returns: for each feature `count` tokens of both kinds, the most extreme first.
+    /// - Returns: for each feature `count` tokens of both kinds, the most extreme first; none for a dictionary
+    ///   that writes elsewhere, be its rows as long as the stream's.
     public func promotedTokens(
         of features: [Int], count: Int = 8
     ) throws(CabochonError) -> [(promoted: [Int32], suppressed: [Int32])] {
-        guard sae.outputSize == model.configuration.hiddenSize else { return features.map { _ in ([], []) } }
+        guard sae.outputSite.place.isInResidualStream else { return features.map { _ in ([], []) } }
         let (width, slice) = (model.configuration.vocabularySize, 16)
         let rows = try Buffer<Float>(count: slice * sae.outputSize, for: "directions")
         let logits = try Buffer<Float>(count: slice * width, for: "logits of directions")
