@@ -140,6 +140,7 @@ private struct NPYDictionary {
             }
         }
         guard seen.count == 3 else { throw text.invalid("'descr', 'fortran_order' and 'shape' are not all there") }
+        guard text.isAtEnd else { throw text.invalid("more than blanks after the dictionary") }
     }
 
     private struct Literal {
@@ -149,6 +150,9 @@ private struct NPYDictionary {
         func invalid(_ problem: String) -> CabochonError {
             CabochonError(.invalidFile, "\(label): .npy header: \(problem)")
         }
+
+        /// Whether nothing is left but blanks, of which the header's end is made.
+        var isAtEnd: Bool { text.allSatisfy { $0 == 0x20 || $0 == 0x0a } }
 
         mutating func skipSpace() { text = text.drop { $0 == 0x20 || $0 == 0x0a } }
 

@@ -2,7 +2,8 @@
 //
 // Format: APPNOTE.TXT 6.3.10 of PKWARE, the parts that numpy writes: stored and deflated members,
 // zip64. Sizes and places come from the central directory at the end; of a member's local header
-// only its own length counts, because a stored member's bytes begin behind it.
+// its own length counts, because a stored member's bytes begin behind it, and its name: a damaged
+// directory must not give one member's bytes for another's.
 
 struct ZipArchive: Sendable {
     struct Member: Sendable {
@@ -56,7 +57,10 @@ struct ZipArchive: Sendable {
         _ = try reader.take(22, "the local header")
         let nameLength = try reader.read(UInt16.self, "the length of the name")
         let extraLength = try reader.read(UInt16.self, "the length of the extra field")
-        _ = try reader.take(Int(nameLength) + Int(extraLength), "the name and extra field")
+        guard try reader.take(Int(nameLength), "the name").elementsEqual(member.name.utf8) else {
+            throw reader.invalid("the local header at \(member.headerOffset) has another name", at: 0)
+        }
+        _ = try reader.take(Int(extraLength), "the extra field")
         return try reader.take(member.compressedSize, "the data")
     }
 

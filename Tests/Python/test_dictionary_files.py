@@ -1,0 +1,51 @@
+"""Files of dictionaries that are damaged, or mean something else than they seem to: none is read as it should not be."""
+
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+import cabochon
+from binding import error_of
+
+NAMES = ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"]
+
+
+def arrays(width=70, size=80):
+    rng = np.random.default_rng(21)
+    shapes = [(size, width), (width, size), (width,), (size,), (width,)]
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in zip(NAMES, shapes)}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    np.savez(tmp_path / "params.npz", **arrays())
+    return tmp_path / "params.npz"
+
+
+def test_a_directory_that_leads_to_another_member_is_refused(stored):
+    with zipfile.ZipFile(stored) as archive:
+        places = [archive.getinfo(f"{name}.npy").header_offset for name in ("b_enc", "threshold")]
+        start = archive.start_dir
+    data = stored.read_bytes()
+    packed = [struct.pack("<I", place) for place in places]
+    directory = data[start:].replace(packed[0], b"\0swap").replace(packed[1], packed[0]).replace(b"\0swap", packed[1])
+    assert len(directory) == len(data) - start
+    stored.write_bytes(data[:start] + directory)
+    error = error_of(cabochon.SAE, stored, "res", 0)
+    assert error.code == "invalid_file" and "'b_enc.npy'" in error.message and "has another name" in error.message
+
+
+def test_what_follows_a_header_is_blanks(tmp_path):
+    path = tmp_path / "params.npz"
+    np.savez(path, **arrays())
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for end in (b" 1\n", b"\0\0\n", b",)\n"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                stop = 10 + struct.unpack("<H", data[8:10])[0]
+                archive.writestr(name, data[: stop - 3] + end + data[stop:] if name == "W_dec.npy" else data)
+        error = error_of(cabochon.SAE, path, "res", 0)
+        assert error.code == "invalid_file" and "array 'W_dec'" in error.message and "blanks" in error.message
