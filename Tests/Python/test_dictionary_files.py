@@ -8,6 +8,7 @@ import pytest
 
 import cabochon
 from binding import error_of
+from test_encoder_cache import damage
 
 NAMES = ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"]
 
@@ -22,6 +23,24 @@ def arrays(width=70, size=80):
 def stored(tmp_path):
     np.savez(tmp_path / "params.npz", **arrays())
     return tmp_path / "params.npz"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("name", [*NAMES, "affine_skip_connection", "scaling_factor"])
+def test_a_stored_array_that_is_not_what_its_checksum_says_is_refused(stored, tmp_path, name, cached):
+    np.savez(stored, affine_skip_connection=np.eye(80, dtype=np.float32), scaling_factor=np.ones(70, np.float32), **arrays())
+    assert cabochon.SAE(stored, "res", 0, cache=False).width == 70
+    damage(stored, name)
+    error = error_of(cabochon.SAE, stored, "res", 0, cache=tmp_path / "cache" if cached else False)
+    assert error.code == "invalid_file" and f"array '{name}': its checksum" in error.message
+
+
+def test_a_checksum_is_of_all_bytes_whatever_their_number(tmp_path):
+    # Members end at each distance from a whole block, and from a whole word.
+    for width in (*range(1, 9), 65_536, 65_537, 131_071):
+        path = tmp_path / f"{width}.npz"
+        np.savez(path, **{name: array.astype(np.float16) for name, array in arrays(width, 3).items()})
+        assert cabochon.SAE(path, "res", 0, cache=False).width == width
 
 
 def test_a_directory_that_leads_to_another_member_is_refused(stored):

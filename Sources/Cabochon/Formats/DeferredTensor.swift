@@ -20,19 +20,22 @@ struct DeferredTensor: Sendable {
     /// What holds the elements.
     let file: MappedFile?
     private let elements: Elements
+    private let verification: (@Sendable () throws(CabochonError) -> Void)?
 
     /// Whether the rows of a matrix can be used as they lie in the file.
     var holdsFloatRows: Bool {
         if case .mapped(let tensor) = elements { tensor.holdsFloatRows } else { false }
     }
 
-    init(_ tensor: FloatTensor) {
+    /// - Parameter verification: compares the elements with a checksum.
+    init(_ tensor: FloatTensor, verification: (@Sendable () throws(CabochonError) -> Void)? = nil) {
         label = tensor.label
         element = tensor.element
         shape = tensor.shape
         isColumnMajor = tensor.isColumnMajor
         file = tensor.file
         elements = .mapped(tensor)
+        self.verification = verification
     }
 
     /// - Parameter inflate: gives the elements, in memory of their own.
@@ -46,7 +49,14 @@ struct DeferredTensor: Sendable {
         self.isColumnMajor = isColumnMajor
         self.file = file
         elements = .deflated(inflate)
+        verification = nil
     }
+
+    /// Reads all elements and compares them with the checksum that the file has of them, if it has one; those that
+    /// are inflated are compared then.
+    ///
+    /// - Throws: `.invalidFile`, `.io`, `.outOfMemory`.
+    func verify() throws(CabochonError) { try verification?() }
 
     /// The array with its elements; deflated ones are inflated by each call, and live as long as what it returns.
     ///

@@ -1,8 +1,9 @@
 // NPZFile.swift - numpy's .npz: a zip archive of .npy arrays.
 //
-// Format: numpy.lib.format, versions 1 to 3. A stored member is a view of the mapped file. Of a
-// deflated one the header is read; who asks for its elements has all of it inflated into memory,
-// against its checksum.
+// Format: numpy.lib.format, versions 1 to 3. A stored member is a view of the mapped file, and is
+// compared with its checksum where that is asked for: it takes reading all of it. Of a deflated one
+// the header is read; who asks for its elements has all of it inflated into memory, against its
+// checksum.
 
 /// An opened .npz file. Safe to use from any thread.
 struct NPZFile: Sendable {
@@ -34,7 +35,12 @@ struct NPZFile: Sendable {
         let stored = try archive.storedBytes(of: member)
         guard member.method == .deflated else {
             let header = try NPYHeader(stored, label: label)
-            return DeferredTensor(try header.tensor(in: stored, label: label, owner: archive.file, file: archive.file))
+            let tensor = try header.tensor(in: stored, label: label, owner: archive.file, file: archive.file)
+            guard let fileStart = archive.file.bytes.baseAddress, let start = stored.baseAddress else {
+                return DeferredTensor(tensor)
+            }
+            let place = start - fileStart
+            return DeferredTensor(tensor) { [self] () throws(CabochonError) in try verify(member, at: place, label) }
         }
         let beginning = try Buffer<UInt8>(count: min(member.size, Self.headerByteCount), for: label)
         let bytes = UnsafeMutableRawBufferPointer(beginning.elements)
@@ -55,12 +61,32 @@ struct NPZFile: Sendable {
         try Inflate.inflate(try archive.storedBytes(of: member), into: bytes, name: label)
         var crc = CRC32()
         crc.update(UnsafeRawBufferPointer(bytes))
-        let checksum = crc.value
-        guard checksum == member.checksum else {
-            throw CabochonError(
-                .invalidFile, "\(label): its checksum is \(checksum), the archive's directory says \(member.checksum)")
-        }
+        try compare(crc, with: member, label)
         return try header.tensor(in: UnsafeRawBufferPointer(bytes), label: label, owner: memory, file: nil)
+    }
+
+    /// - Parameter place: where the stored member's bytes begin. They are read past the mapping, whose pages would
+    ///   stay with the process.
+    private func verify(_ member: ZipArchive.Member, at place: Int, _ label: String) throws(CabochonError) {
+        let block = try Buffer<UInt8>(count: min(member.size, Self.verifiedByteCount), for: label)
+        var crc = CRC32()
+        for first in stride(from: 0, to: member.size, by: Self.verifiedByteCount) {
+            let bytes = UnsafeMutableRawBufferPointer(
+                start: block.pointer, count: min(Self.verifiedByteCount, member.size - first))
+            try archive.file.read(into: bytes, at: place + first)
+            crc.update(UnsafeRawBufferPointer(bytes))
+        }
+        try compare(crc, with: member, label)
+    }
+
+    /// Bytes that are read together, to stay in cache.
+    private static let verifiedByteCount = 256 << 10
+
+    private func compare(_ crc: CRC32, with member: ZipArchive.Member, _ label: String) throws(CabochonError) {
+        guard crc.value == member.checksum else {
+            throw CabochonError(
+                .invalidFile, "\(label): its checksum is \(crc.value), the archive's directory says \(member.checksum)")
+        }
     }
 }
 
@@ -215,11 +241,35 @@ struct CRC32 {
 
     var value: UInt32 { ~state }
 
+    /// Eight bytes at a time: each has a table of its own, of what it does to the state from its distance.
     mutating func update(_ bytes: UnsafeRawBufferPointer) {
-        for byte in bytes { state = (state >> 8) ^ Self.table[Int((state ^ UInt32(byte)) & 0xff)] }
+        let whole = bytes.count & ~7
+        var state = state
+        Self.tables.withUnsafeBufferPointer { tables in
+            func effect(_ word: UInt64, _ distance: Int) -> UInt32 {
+                tables[distance &* 256 &+ Int(truncatingIfNeeded: word >> UInt64(56 &- 8 &* distance) & 0xff)]
+            }
+            for place in stride(from: 0, to: whole, by: 8) {
+                let bits = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self))
+                let word = bits ^ UInt64(state)
+                let first = effect(word, 7) ^ effect(word, 6) ^ effect(word, 5) ^ effect(word, 4)
+                let second = effect(word, 3) ^ effect(word, 2) ^ effect(word, 1) ^ effect(word, 0)
+                state = first ^ second
+            }
+            for byte in bytes[whole...] { state = (state >> 8) ^ tables[Int((state ^ UInt32(byte)) & 0xff)] }
+        }
+        self.state = state
     }
 
-    private static let table: [UInt32] = (0..<256).map { start in
-        (0..<8).reduce(UInt32(start)) { value, _ in value & 1 == 1 ? 0xedb8_8320 ^ (value >> 1) : value >> 1 }
-    }
+    /// [8, 256]
+    private static let tables: [UInt32] = {
+        var tables: [UInt32] = (0..<256).map { start in
+            (0..<8).reduce(UInt32(start)) { value, _ in value & 1 == 1 ? 0xedb8_8320 ^ (value >> 1) : value >> 1 }
+        }
+        for entry in 256..<8 * 256 {
+            let before = tables[entry - 256]
+            tables.append((before >> 8) ^ tables[Int(before & 0xff)])
+        }
+        return tables
+    }()
 }

@@ -1,5 +1,7 @@
 // ScopeParameters+LayOut.swift - the encoder of a file, laid out anew or found in the cache.
 
+import Synchronization
+
 extension ScopeParameters {
     /// An encoder of fewer bytes is not worth a file.
     private static let leastFileByteCount = 32 << 20
@@ -21,7 +23,8 @@ extension ScopeParameters {
         if let center { padded.pointer.update(from: center.pointer, count: inputSize) }
 
         func packing(_ layout: EncoderLayout) throws(CabochonError) -> EncoderPacking {
-            EncoderPacking(
+            try verifyMatrices(on: pool)
+            return EncoderPacking(
                 layout: layout,
                 encoder: FeatureRowsReader(
                     try encoder.tensor(), in: file, width: width, size: inputSize, isColumn: !encoder.isColumnMajor),
@@ -50,5 +53,15 @@ extension ScopeParameters {
         return try packing(
             EncoderLayout(width: width, inputSize: inputSize, decoderSize: 0, hasCodes: hasScreen)
         ).makeInMemory()
+    }
+
+    /// Beside each other: each is read from its first byte to its last.
+    private func verifyMatrices(on pool: ThreadPool) throws(CabochonError) {
+        let matrices = [encoder, decoder]
+        let failure = Mutex<CabochonError?>(nil)
+        pool.forEach(matrices.count) { index, _ in
+            do throws(CabochonError) { try matrices[index].verify() } catch { failure.withLock { $0 = $0 ?? error } }
+        }
+        if let failure = failure.withLock({ $0 }) { throw failure }
     }
 }

@@ -79,7 +79,10 @@ struct ScopeParameters {
             throw CabochonError(
                 .invalidFile, "\(tensor.label): shape \(tensor.shape), but W_enc \(encoder.shape) needs \(shape)")
         }
-        if let factor = try find("scaling_factor") {
+        let factor = try find("scaling_factor")
+        // Matrices are verified by who lays them out: where they have been, later loads read little of them.
+        for tensor in [encoderBias, decoderBias, threshold, skip, factor] { try tensor?.verify() }
+        if let factor {
             let factors = try factor.tensor().floats(for: "scaling factors")
             guard factors.elements.allSatisfy({ $0 == 1 }) else {
                 throw CabochonError(.unsupported, "\(path): scaling factors other than 1")
