@@ -1,5 +1,6 @@
 """Files of dictionaries that are damaged, or mean something else than they seem to: none is read as it should not be."""
 
+import json
 import struct
 import zipfile
 
@@ -9,6 +10,7 @@ import pytest
 import cabochon
 from binding import error_of
 from test_encoder_cache import damage
+from test_scope_sites import write_safetensors
 
 NAMES = ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"]
 
@@ -68,3 +70,44 @@ def test_what_follows_a_header_is_blanks(tmp_path):
                 archive.writestr(name, data[: stop - 3] + end + data[stop:] if name == "W_dec.npy" else data)
         error = error_of(cabochon.SAE, path, "res", 0)
         assert error.code == "invalid_file" and "array 'W_dec'" in error.message and "blanks" in error.message
+
+
+SAELENS = {
+    "architecture": "jumprelu", "apply_b_dec_to_input": False, "normalize_activations": "none", "hook_head_index": None,
+    "reshape_activations": "none", "d_in": 80, "d_sae": 70,
+}  # fmt: skip
+
+
+def test_what_saelens_does_to_inputs_is_refused_where_it_does_anything(tmp_path):
+    path, config = tmp_path / "sae_weights.safetensors", tmp_path / "cfg.json"
+    write_safetensors(path, arrays())
+    config.write_text(json.dumps(SAELENS))
+    assert cabochon.SAE(path, "res", 0).width == 70
+    config.write_text(json.dumps({"architecture": "jumprelu", "metadata": {"hook_head_index": None}}))
+    assert cabochon.SAE(path, "res", 0).width == 70
+    changes = {
+        "apply_b_dec_to_input": [True, 1], "normalize_activations": ["layer_norm", "expected_average_only_in"],
+        "architecture": ["gated", "jumprelu_skip_transcoder", 3], "hook_head_index": [0],
+    }  # fmt: skip
+    for key, values in changes.items():
+        for value in values:
+            for document in ({**SAELENS, key: value}, {"metadata": {key: value}}):
+                config.write_text(json.dumps(document))
+                error = error_of(cabochon.SAE, path, "res", 0)
+                assert error.code == "unsupported" and f"cfg.json: dictionaries with this {key}" in error.message
+    config.write_text("{")
+    assert error_of(cabochon.SAE, path, "res", 0).code == "invalid_file"
+    # An .npz is Gemma Scope's own, and says by its path what it is.
+    np.savez(tmp_path / "params.npz", **arrays())
+    assert cabochon.SAE(tmp_path / "params.npz", "res", 0).width == 70
+
+
+@pytest.mark.parametrize("architecture", ["topk", 3, ["jump_relu"]])
+def test_another_architecture_is_refused(tmp_path, architecture):
+    write_safetensors(tmp_path / "params.safetensors", arrays())
+    for known in ("jump_relu", None):
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": known}))
+        assert cabochon.SAE(tmp_path, "res", 0).width == 70
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
+    error = error_of(cabochon.SAE, tmp_path, "res", 0)
+    assert error.code == "unsupported" and "config.json: architecture" in error.message

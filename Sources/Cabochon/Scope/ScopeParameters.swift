@@ -88,17 +88,39 @@ struct ScopeParameters {
                 throw CabochonError(.unsupported, "\(path): scaling factors other than 1")
             }
         }
+        try Self.refuseOtherMathematics(path)
         location = try Self.location(path)
     }
 
+    /// SAELens writes arrays of the same names, and in the cfg.json beside them what is done to inputs before they
+    /// are encoded. Features that leave it out look right and are not.
+    private static func refuseOtherMathematics(_ path: String) throws(CabochonError) {
+        let configPath = "\(folder(of: path))/cfg.json"
+        guard path.hasSuffix(".safetensors"), access(configPath, F_OK) == 0 else { return }
+        let config = try JSON.parse(try MappedFile(path: configPath))
+        let harmless: [(key: String, isHarmless: (JSONValue) -> Bool)] = [
+            ("architecture", { ["jumprelu", "jumprelu_transcoder"].contains($0.string) }),
+            ("apply_b_dec_to_input", { $0.bool == false }), ("normalize_activations", { $0.string == "none" }),
+            ("hook_head_index", { _ in false }),
+        ]
+        for (key, isHarmless) in harmless {
+            guard let value = config[key] ?? config["metadata"]?[key], !value.isNull, !isHarmless(value) else {
+                continue
+            }
+            throw CabochonError(.unsupported, "\(configPath): dictionaries with this \(key) cannot be read")
+        }
+    }
+
+    private static func folder(of path: String) -> String { path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "." }
+
     private static func location(_ path: String) throws(CabochonError) -> ScopeLocation {
         var location = ScopeLocation(path: absolute(path))
-        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-        let configPath = "\(folder)/config.json"
+        let configPath = "\(folder(of: path))/config.json"
         guard path.hasSuffix(".safetensors"), access(configPath, F_OK) == 0 else { return location }
         let config = try JSON.parse(try MappedFile(path: configPath))
-        if let architecture = config["architecture"]?.string, architecture != "jump_relu" {
-            throw CabochonError(.unsupported, "\(configPath): architecture '\(architecture)'; jump_relu can be read")
+        if let value = config["architecture"], !value.isNull, value.string != "jump_relu" {
+            let name = value.string.map { "'\($0)'" } ?? "that is no string"
+            throw CabochonError(.unsupported, "\(configPath): architecture \(name); jump_relu can be read")
         }
         if let l0 = config["l0"]?.double, (0...1e6).contains(l0) { location.averageL0 = Int(l0.rounded()) }
         guard let hook = config["hf_hook_point_in"] else { return location }
