@@ -135,3 +135,24 @@ def test_a_folder_is_described_after_a_change_of_the_working_directory(tmp_path,
     described = model.describe()
     os.chdir(tmp_path)
     assert model.describe() == described
+
+
+@pytest.mark.parametrize(
+    "key, value, code",
+    [
+        ("hidden_activation", "gelu", "unsupported"), ("hidden_activation", 3, "unsupported"),
+        ("hidden_activation", {"name": "silu"}, "unsupported"), ("rope_parameters", 7, "invalid_file"),
+        ("rope_parameters", [{"rope_theta": 5000}], "invalid_file"), ("rope_scaling", "linear", "invalid_file"),
+        ("rope_parameters", {"full_attention": 5000, "sliding_attention": {}}, "invalid_file"),
+        ("rope_parameters", {"sliding_attention": 5000}, "invalid_file"),
+    ],
+)  # fmt: skip
+def test_settings_of_another_kind_are_not_taken_for_gemmas_own(tmp_path, model_path, key, value, code):
+    folder = tmp_path / "model"
+    shutil.copytree(model_path, folder, ignore=shutil.ignore_patterns("expected", "*.gguf"))
+    for harmless in (None, {"rope_parameters": {"rope_theta": 10000.0}, "rope_scaling": {}}.get(key)):
+        change(folder / "config.json", lambda config: config.update({key: harmless}))
+        assert np.array_equal(cabochon.Model(folder).logits(IDS), cabochon.Model(model_path).logits(IDS))
+    change(folder / "config.json", lambda config: config.update({key: value}))
+    error = error_of(cabochon.Model, folder)
+    assert error.code == code and "config.json" in error.message

@@ -50,18 +50,24 @@ extension GemmaConfiguration {
     /// As transformers takes them where both layouts are there: a base that parameters lack is the older key's,
     /// and rope_scaling comes last. It is Gemma 2's alone then, and added to what Gemma 3's full layers have.
     private mutating func setRotary(_ fields: Fields) throws(CabochonError) {
-        func part(_ value: JSONValue?) -> Fields? {
-            value.flatMap { $0.object == nil ? nil : Fields(object: $0, source: fields.source) }
+        func part(_ key: String, of object: JSONValue) throws(CabochonError) -> Fields? {
+            guard let value = object[key], !value.isNull else { return nil }
+            guard value.object != nil else {
+                throw CabochonError(.invalidFile, "\(fields.source): \(key) is not an object")
+            }
+            return Fields(object: value, source: fields.source)
         }
         fullRotary.base = try fields.number("rope_theta") ?? fullRotary.base
         slidingRotary.base = try fields.number("rope_local_base_freq") ?? slidingRotary.base
-        let scaling = part(fields.object["rope_scaling"])
-        let parameters = family == .gemma2 && scaling != nil ? nil : part(fields.object["rope_parameters"])
+        let scaling = try part("rope_scaling", of: fields.object)
+        var parameters = try part("rope_parameters", of: fields.object)
+        if family == .gemma2 && scaling != nil { parameters = nil }
         if let parameters {
-            fullRotary = try (part(parameters.object["full_attention"]) ?? parameters).rotary(default: fullRotary)
+            let full = try part("full_attention", of: parameters.object)
+            fullRotary = try (full ?? parameters).rotary(default: fullRotary)
         }
         if let scaling { fullRotary = try scaling.rotary(default: fullRotary) }
-        if let sliding = part(parameters?.object["sliding_attention"]) {
+        if let parameters, let sliding = try part("sliding_attention", of: parameters.object) {
             slidingRotary = try sliding.rotary(default: family == .gemma2 ? fullRotary : slidingRotary)
         } else if family == .gemma2 {
             slidingRotary = fullRotary
@@ -130,9 +136,9 @@ extension GemmaConfiguration {
             for key in ["attention_bias", "use_bidirectional_attention"] where try flag(key) == true {
                 throw CabochonError(.unsupported, "\(source): \(key) is true, and Cabochon runs no such model")
             }
-            if let activation = object["hidden_activation"]?.string, activation != "gelu_pytorch_tanh" {
-                throw CabochonError(
-                    .unsupported, "\(source): hidden_activation \"\(activation)\"; Gemma's is gelu_pytorch_tanh")
+            if let value = object["hidden_activation"], !value.isNull, value.string != "gelu_pytorch_tanh" {
+                let name = value.string.map { "\"\($0)\"" } ?? "is no string"
+                throw CabochonError(.unsupported, "\(source): hidden_activation \(name); Gemma's is gelu_pytorch_tanh")
             }
         }
 
