@@ -34,7 +34,7 @@ struct ModelSource: Sendable {
         }
         let isFolder = information.st_mode & S_IFMT == S_IFDIR
         let configPath = "\(path)/config.json"
-        if vocabularyOnly, isFolder ? access(configPath, F_OK) != 0 : try !Self.isGGUF(path) {
+        if vocabularyOnly, isFolder ? !OpenFile.isNamed(configPath) : try !Self.isGGUF(path) {
             container = .tokenizer
             configuration = GemmaConfiguration(family: .gemma2)
         } else if isFolder {
@@ -94,11 +94,11 @@ struct ModelSource: Sendable {
         let (model, json) = ("\(folder)/tokenizer.model", "\(folder)/tokenizer.json")
         let config = "\(folder)/tokenizer_config.json"
         func configuration() throws(CabochonError) -> TokenizerConfiguration {
-            access(config, F_OK) == 0 ? try TokenizerConfiguration(try MappedFile(path: config)) : .init()
+            OpenFile.isNamed(config) ? try TokenizerConfiguration(try MappedFile(path: config)) : .init()
         }
-        if access(model, F_OK) == 0 {
+        if OpenFile.isNamed(model) {
             let vocabulary = try SentencePieceModel.vocabulary(try MappedFile(path: model))
-            let hasJSON = access(json, F_OK) == 0
+            let hasJSON = OpenFile.isNamed(json)
             let added =
                 hasJSON ? try TokenizerJSON.addedTokens(try MappedFile(path: json)) : try configuration().addedTokens
             guard let other = added.first(where: { vocabulary.id(of: $0.content) != $0.id }) else { return vocabulary }
@@ -132,7 +132,7 @@ struct ModelSource: Sendable {
         case .folder(let folder, let config):
             var (name, document) = ("\(folder)/config.json", config)
             let generation = "\(folder)/generation_config.json"
-            if access(generation, F_OK) == 0 {
+            if OpenFile.isNamed(generation) {
                 (name, document) = (generation, try JSON.parse(try MappedFile(path: generation)))
             }
             let eos = document["eos_token_id"]

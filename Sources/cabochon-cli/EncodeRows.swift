@@ -115,7 +115,7 @@ struct EncodeRows {
     }
 
     private func resume() throws(Failure) -> State {
-        guard access(progressPath, F_OK) == 0 else { return State() }
+        guard OpenFile.isNamed(progressPath) else { return State() }
         let text = try TextFile.read(progressPath)
         let json = try orFail { () throws(CabochonError) in try JSON.parse(text, name: progressPath) }
         let wanted = [

@@ -96,6 +96,19 @@ def test_counts_that_are_none_do_not_cost_the_shards_that_are_there(cabochon, en
     assert (output / "shard-00000.npz").read_bytes() == shard
 
 
+def test_a_progress_that_cannot_be_opened_does_not_cost_them_either(cabochon, encode, tmp_path):
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "o"
+    rows.write_text('{"text": "The song of the sea"}\n')
+    arguments = [*encode, "--input", rows, "--output", output]
+    cabochon.json(*arguments)
+    shard = (output / "shard-00000.npz").read_bytes()
+    (output / "progress.json").unlink()
+    (output / "progress.json").symlink_to("elsewhere")
+    rows.write_text('{"text": "The name of the sea"}\n')
+    assert "progress.json: No such file" in cabochon.failure(*arguments)
+    assert (output / "shard-00000.npz").read_bytes() == shard
+
+
 def test_an_input_shorter_than_what_is_done_is_another_one(cabochon, encode, tmp_path):
     rows, output = tmp_path / "rows.jsonl", tmp_path / "o"
     rows.write_text('{"text": "The song of the sea"}\n' * 3)

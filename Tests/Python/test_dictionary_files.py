@@ -111,3 +111,12 @@ def test_another_architecture_is_refused(tmp_path, architecture):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
     error = error_of(cabochon.SAE, tmp_path, "res", 0)
     assert error.code == "unsupported" and "config.json: architecture" in error.message
+
+
+@pytest.mark.parametrize("name", ["params.npz", "config.json", "cfg.json"])
+def test_a_link_that_leads_nowhere_is_no_file_that_was_left_out(tmp_path, name):
+    write_safetensors(tmp_path / "params.safetensors", arrays())
+    assert cabochon.SAE(tmp_path, "res", 0).width == 70
+    (tmp_path / name).symlink_to("../blobs/0123")
+    error = error_of(cabochon.SAE, tmp_path, "res", 0)
+    assert error.code == "io" and f"cannot open {tmp_path / name}" in error.message

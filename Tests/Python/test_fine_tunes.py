@@ -156,3 +156,18 @@ def test_settings_of_another_kind_are_not_taken_for_gemmas_own(tmp_path, model_p
     change(folder / "config.json", lambda config: config.update({key: value}))
     error = error_of(cabochon.Model, folder)
     assert error.code == code and "config.json" in error.message
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer.model", "tokenizer.json", "model.safetensors"]
+)  # fmt: skip
+def test_a_link_that_leads_nowhere_is_no_file_that_was_left_out(tmp_path, model_path, name, kind):
+    folder = tmp_path / "model"
+    shutil.copytree(model_path, folder, ignore=shutil.ignore_patterns("expected", "*.gguf"))
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to({"dangling": "../blobs/0123", "loop": name}[kind])
+    error = error_of(cabochon.Model, folder)
+    assert error.code == "io" and f"cannot open {folder / name}" in error.message
+    if name == "config.json":
+        assert name in error_of(cabochon.Model, folder, vocab_only=True).message

@@ -67,6 +67,13 @@ package final class OpenFile: Sendable {
         if !temporary.isEmpty { unlink(temporary) }
     }
 
+    /// Whether the folder has this name, whatever becomes of opening it. A link to a file that was never fetched, or one
+    /// that may not be followed, is not the absence of what may be left out.
+    package static func isNamed(_ path: String) -> Bool {
+        var information = stat()
+        return lstat(path, &information) == 0 || (errno != ENOENT && errno != ENOTDIR)
+    }
+
     /// Where a file with this name belongs: a link keeps leading to it. Renaming over a pipe or a device
     /// would take it away from those who use it.
     private static func place(of path: String) throws(CabochonError) -> String {

@@ -26,11 +26,11 @@ public struct SafetensorsFolder: Sendable {
     public init(path: String, copies: Bool = false) throws(CabochonError) {
         let single = "\(path)/model.safetensors"
         let index = "\(path)/model.safetensors.index.json"
-        if access(single, F_OK) == 0 {
+        if OpenFile.isNamed(single) {
             let file = try SafetensorsFile(path: single, copies: copies)
             tensors = file.tensors
             paths = [single]
-        } else if access(index, F_OK) == 0 {
+        } else if OpenFile.isNamed(index) {
             (tensors, paths) = try Self.openShards(index: index, folder: path, copies: copies)
         } else {
             throw CabochonError(

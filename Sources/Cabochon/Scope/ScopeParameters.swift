@@ -24,7 +24,7 @@ struct ScopeParameters {
         var path = given
         if access("\(given)/.", F_OK) == 0 {
             path = "\(given)/params.npz"
-            if access(path, F_OK) != 0 { path = "\(given)/params.safetensors" }
+            if !OpenFile.isNamed(path) { path = "\(given)/params.safetensors" }
         }
         self.path = path
         let find: (String) throws(CabochonError) -> DeferredTensor?
@@ -96,7 +96,7 @@ struct ScopeParameters {
     /// are encoded. Features that leave it out look right and are not.
     private static func refuseOtherMathematics(_ path: String) throws(CabochonError) {
         let configPath = "\(folder(of: path))/cfg.json"
-        guard path.hasSuffix(".safetensors"), access(configPath, F_OK) == 0 else { return }
+        guard path.hasSuffix(".safetensors"), OpenFile.isNamed(configPath) else { return }
         let config = try JSON.parse(try MappedFile(path: configPath))
         let harmless: [(key: String, isHarmless: (JSONValue) -> Bool)] = [
             ("architecture", { ["jumprelu", "jumprelu_transcoder"].contains($0.string) }),
@@ -116,7 +116,7 @@ struct ScopeParameters {
     private static func location(_ path: String) throws(CabochonError) -> ScopeLocation {
         var location = ScopeLocation(path: absolute(path))
         let configPath = "\(folder(of: path))/config.json"
-        guard path.hasSuffix(".safetensors"), access(configPath, F_OK) == 0 else { return location }
+        guard path.hasSuffix(".safetensors"), OpenFile.isNamed(configPath) else { return location }
         let config = try JSON.parse(try MappedFile(path: configPath))
         if let value = config["architecture"], !value.isNull, value.string != "jump_relu" {
             let name = value.string.map { "'\($0)'" } ?? "that is no string"
