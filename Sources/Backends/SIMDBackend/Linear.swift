@@ -1,6 +1,10 @@
 // The linear op: norm and quantization once, then panels of every weight shared out over threads.
 import CCabochonBackend
 
+/// Tokens that are multiplied by codes as they are, while memory brings the next; for more of them rows are unpacked
+/// first.
+let codedTokens = 16
+
 /// One weight of a call, packed or floating-point, and where its products go.
 struct LinearWeight {
     /// The packed weight, or nil for a floating-point one.
@@ -61,7 +65,7 @@ struct LinearWeight {
 
     /// Memory that a worker needs to unpack a coded panel for several tokens, or for the products of packed panels.
     func unpackedBytes(tokens: Int, columns: Int) -> Int {
-        if panels == nil { return isCoded && tokens > 1 ? lanes * columns * 2 : 0 }
+        if panels == nil { return isCoded && tokens > codedTokens ? lanes * columns * 2 : 0 }
         return withFormat(packed.type, MemorySize(blocks: packed.blocks, tokens: tokens)) ?? 0
     }
 
@@ -137,7 +141,7 @@ struct LinearTask {
     func rows(of weight: LinearWeight, _ panel: Int, _ memory: UnsafeMutableRawPointer) -> UnsafeRawPointer {
         if weight.panels != nil { return UnsafeRawPointer(memory) }
         if !weight.isCoded { return weight.data + panel * lanes * weight.rowBytes }
-        if input.activations.tokens > 1 {
+        if input.activations.tokens > codedTokens {
             let rows = min(lanes, weight.packed.rows - panel * lanes)
             BrainFloatCodes(weight.data).unpack(
                 panel: panel, rows: rows, pairs: weight.form == .brainFloats, into: memory)
@@ -168,11 +172,12 @@ struct LinearTask {
         } else {
             let pairs = weight.form == .brainFloats
             let values = pairs ? input.elements : UnsafeRawPointer(input.floats)
-            if weight.isCoded && input.activations.tokens == 1 {
-                BrainFloatCodes(weight.data).multiply(panel: panel, rows: rows, by: values, pairs: pairs, output)
-                return
-            }
             let valueStride = pairs ? input.elementStride : input.floatStride * 4
+            if weight.isCoded && input.activations.tokens <= codedTokens {
+                return BrainFloatCodes(weight.data).multiply(
+                    panel: panel, rows: rows, by: values + token * valueStride, stride: valueStride, tokens: tokens,
+                    pairs: pairs, output, stride)
+            }
             FloatProduct(
                 data: source, rowBytes: weight.rowBytes,
                 columns: input.activations.columns, input: values + token * valueStride, inputStride: valueStride,

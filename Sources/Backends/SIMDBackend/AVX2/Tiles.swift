@@ -26,6 +26,9 @@ typealias FloatPanelVectors<Operand> = InlineArray<2, Operand>
 /// Rows of twelve-bit codes that lie together: their sums hide each other's latency, and their vectors share the token's.
 let codedRows = 4
 typealias CodedRows<Element> = InlineArray<4, Element>
+/// Those of them that three or four tokens share.
+let codedTileRows = 2
+typealias CodedTile<Element> = InlineArray<2, Element>
 
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<8, FloatVector>

@@ -25,6 +25,9 @@ typealias FloatPanelVectors<Operand> = InlineArray<4, Operand>
 /// Rows of twelve-bit codes that lie together: their sums hide each other's latency.
 let codedRows = 2
 typealias CodedRows<Element> = InlineArray<2, Element>
+/// Those of them that three or four tokens share.
+let codedTileRows = 2
+typealias CodedTile<Element> = InlineArray<2, Element>
 
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<16, FloatVector>

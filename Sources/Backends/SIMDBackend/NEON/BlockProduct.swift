@@ -61,6 +61,9 @@ typealias FloatPanelVectors<Operand> = InlineArray<4, Operand>
 /// Rows of twelve-bit codes that lie together: their sums hide each other's latency.
 let codedRows = 4
 typealias CodedRows<Element> = InlineArray<4, Element>
+/// Those of them that three or four tokens share.
+let codedTileRows = 4
+typealias CodedTile<Element> = InlineArray<4, Element>
 
 /// Attention's tiles: queries by keys make `lanes` dot products, which are summed together.
 typealias LaneSums = InlineArray<4, FloatVector>
