@@ -39,7 +39,7 @@ struct ClassifyRows {
             var group: [Row] = []
             while !Interrupt.wasRequested, let bytes = try reader.next() {
                 line += 1
-                guard line > done ?? 0, bytes.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
+                guard line > done ?? 0, !LineReader.isBlank(bytes) else { continue }
                 group.append(Self.row(bytes, line: line, path: input))
                 if group.count == Self.rowsPerGroup {
                     try judge(group, to: descriptor, cancellation, &counts, &progress, reader)

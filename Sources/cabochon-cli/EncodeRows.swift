@@ -69,7 +69,7 @@ struct EncodeRows {
     private func append(
         _ bytes: [UInt8], line: Int, to shard: inout Shard, cancellation: Cancellation
     ) throws(CabochonError) {
-        guard bytes.contains(where: { !" \t\r".utf8.contains($0) }) else { return }
+        guard !LineReader.isBlank(bytes) else { return }
         guard let json = String(validating: bytes, as: UTF8.self) else {
             throw CabochonError(.invalidFile, "\(input), line \(line + 1): not UTF-8 text")
         }

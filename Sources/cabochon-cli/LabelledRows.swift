@@ -33,7 +33,7 @@ enum LabelledRows {
         // As bytes: a carriage return and a line feed are one Character.
         let lines = text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         for (index, line) in lines.enumerated() {
-            guard line.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
+            guard !LineReader.isBlank(line) else { continue }
             do throws(Failure) {
                 rows.append(try row(String(Substring(line))))
             } catch {

@@ -22,6 +22,9 @@ final class LineReader {
 
     static func standardInput() -> LineReader { LineReader(STDIN_FILENO, name: "standard input") }
 
+    /// Whether a line has nothing to read: JSON's blanks, and the carriage return of lines that end as on Windows.
+    static func isBlank(_ line: some Sequence<UInt8>) -> Bool { line.allSatisfy(" \t\r".utf8.contains) }
+
     private init(_ descriptor: Int32, name: String) {
         self.descriptor = descriptor
         self.name = name

@@ -324,15 +324,7 @@ static cabochon_session *begin(enum beginning beginning) {
 /* A steered answer that ends in a failure leaves nothing steered behind: not the length, not the next
  * logits, not what later tokens see of the earlier ones. */
 static void steered_in_vain(const char *folder) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/expected/scope/resid_post_layer2.npz", folder);
-    cabochon_sae_options sae_options;
-    cabochon_sae_options_init(&sae_options, sizeof sae_options);
-    sae_options.site = "resid_post";
-    sae_options.flags = CABOCHON_SAE_LAYER;
-    sae_options.layer = 2;
-    cabochon_sae *sae = NULL;
-    CHECK(cabochon_sae_load(engine, path, &sae_options, &sae, NULL) == CABOCHON_OK, "no SAE");
+    cabochon_sae *sae = load_sae(folder);
     const cabochon_steer steers[] = {{.sae = sae, .feature = 3, .strength = 50},
                                      {.sae = sae, .feature = 1u << 30, .strength = 50}};
     cabochon_interventions edits;
