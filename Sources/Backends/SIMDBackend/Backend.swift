@@ -34,7 +34,7 @@ public func create(
     _ host: UnsafePointer<cabochon_host>?, _ out: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
 ) -> Int32 {
     guard let host, let out else { return -1 }
-    Prefetch.chooseForProcessor()
+    Processor.identify()
     out.pointee = UnsafeMutableRawPointer(mutating: host)
     return 0
 }

@@ -19,7 +19,7 @@ struct PanelProduct: FormatOperation {
     /// Whether the panels come from memory.
     var isFirst: Bool
     /// Memory for super-blocks' totals; then the panels' spread records of scales, [chunks, panelsTogether, spreadBytes],
-    /// or all of a panel unpacked. What lies there the first tokens of a pass make.
+    /// or all of them unpacked. What lies there the first tokens of a pass make.
     var memory: UnsafeMutableRawPointer
     var isFirstOfPass: Bool
     /// Of the next token.
@@ -31,7 +31,7 @@ struct PanelProduct: FormatOperation {
     @inline(__always)
     static func memoryBytes<Format: PackedFormat>(_: Format.Type, blocks: Int, tokens: Int) -> Int {
         if UnpackedPanel<Format>.pays(tokens: tokens) {
-            return totalBytes + UnpackedPanel<Format>.bytes(blocks: blocks)
+            return totalBytes + panelsTogether * UnpackedPanel<Format>.bytes(blocks: blocks)
         }
         if !Format.Scales.isSuper { return 0 }
         return totalBytes + (Format.Scales.isSpread ? blocks / 8 * panelsTogether * spreadBytes : 0)
@@ -42,10 +42,15 @@ struct PanelProduct: FormatOperation {
         var product = self
         if UnpackedPanel<Format>.pays(tokens: operationTokens) {
             product.panels = UnsafeRawPointer(memory + PanelProduct.totalBytes)
+            product.panelBytes = UnpackedPanel<Format>.bytes(blocks: blocks)
             // Unpacking asks for what comes from memory.
             product.isFirst = false
             if isFirstOfPass {
-                UnpackedPanel<Format>.unpack(panels, blocks: blocks, to: memory + PanelProduct.totalBytes)
+                for panel in 0..<(rows + lanes - 1) / lanes {
+                    UnpackedPanel<Format>.unpack(
+                        panels + panel * panelBytes, blocks: blocks,
+                        to: memory + PanelProduct.totalBytes + panel * product.panelBytes)
+                }
             }
             return product.multiplyTiles(UnpackedPanel<Format>.self)
         }

@@ -15,12 +15,7 @@ import SIMDIntrinsics
 
 enum Prefetch {
     /// Whether the second-level cache is where memory is to be asked into.
-    @inline(__always) static var sparesFirstCache: Bool { lanes == 16 && isZen4 }
-
-    /// Set before the first op, and always alike.
-    private nonisolated(unsafe) static var isZen4 = false
-
-    static func chooseForProcessor() { isZen4 = cabochon_simd_amd_family() == 25 }
+    @inline(__always) static var sparesFirstCache: Bool { lanes == 16 && Processor.amdFamily == 25 }
 
     @inline(__always) static func ask(for line: UnsafeRawPointer) {
         if sparesFirstCache { cabochon_simd_prefetch_far(line) } else { cabochon_simd_prefetch(line) }

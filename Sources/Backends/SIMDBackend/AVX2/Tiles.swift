@@ -1,7 +1,9 @@
 // Tiles of products and of attention for sixteen registers of eight lanes, with VNNI or without.
 
-/// Passes of many tokens unpack panels first, one at a time (UnpackedPanel.swift).
+/// Passes of many tokens unpack panels first (UnpackedPanel.swift).
 let unpacksPanels = true
+/// Four bits without a table are a mask away: unpacked they are no faster (Q4_K and Q4_0 0.99).
+let unpacksNibbles = false
 /// Activations of a pass. Beyond the second-level cache tiles are read in order, once for each panel; fewer tokens a pass
 /// unpack a panel of 9,216 columns too often (Q6_K with 256 KiB 1.06 times as fast as without, with 1 MiB 1.21).
 let passBytes = 1 &<< 20

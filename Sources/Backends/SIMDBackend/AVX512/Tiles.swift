@@ -1,9 +1,12 @@
 // Tiles of products and of attention for 32 registers of sixteen lanes.
 
-/// Each tile unpacks its panels, two of them for six tokens; unpacking them once for a pass was not tried.
-let unpacksPanels = false
-/// Activations of a pass, which stay in the second-level cache.
-let passBytes = 256 &<< 10
+/// Passes of many tokens unpack panels first (UnpackedPanel.swift) where that takes the ports that products need, as
+/// Intel's processors do. AMD's have others for it; there each tile unpacks its panels, two of them for six tokens.
+@inline(__always) var unpacksPanels: Bool { Processor.amdFamily == 0 }
+/// Four bits without a table, too.
+let unpacksNibbles = true
+/// Activations of a pass, which stay in the second-level cache; that of Intel's is of 2 MiB.
+@inline(__always) var passBytes: Int { unpacksPanels ? 1 &<< 20 : 256 &<< 10 }
 
 /// Panels that take the tiles after a call's first together.
 let panelsTogether = 2

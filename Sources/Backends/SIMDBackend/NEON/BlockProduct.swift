@@ -9,6 +9,7 @@ let zeroIs128 = false
 
 /// Each tile unpacks its panels, two of them for four tokens; unpacking them once for a pass was not tried.
 let unpacksPanels = false
+let unpacksNibbles = false
 /// Activations of a pass, which stay in the second-level cache.
 let passBytes = 256 &<< 10
 
