@@ -12,7 +12,7 @@ root=$destination$prefix
 case $prefix in /*) ;; *) echo "PREFIX is $prefix; it must be an absolute path" >&2; exit 1 ;; esac
 
 rm -f "$root/bin/cabochon" "$root"/lib/libcabochon.so{".$version",".$major",} \
-    "$root"/lib/cabochon/libcabochon-{avx512,avxvnni,avx2,neon,blas}.so \
+    "$root"/lib/cabochon/libcabochon-{amx,avx512,avxvnni,avx2,neon,blas}.so \
     "$root"/include/cabochon/{cabochon,backend}.h "$root/lib/pkgconfig/cabochon.pc" \
     "$root"/lib/cmake/cabochon/cabochonConfig{,Version}.cmake "$root"/share/doc/cabochon/{LICENSE,README.md,CHANGELOG.md}
 for folder in "$root"/{include,lib,lib/cmake,share/doc}/cabochon; do

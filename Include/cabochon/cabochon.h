@@ -74,7 +74,10 @@
  * directory, standard output or error. Worker threads block all signals. Silent without a log
  * callback. Environment: CABOCHON_BACKEND and CABOCHON_BACKEND_PATH, and for the files of
  * cabochon_sae_options.cache, which it makes in the user's cache folder, XDG_CACHE_HOME and HOME; all
- * ignored in set-uid programs.
+ * ignored in set-uid programs. One thing it asks of Linux for all of the process, where the processor has
+ * AMX: the tiles (ARCH_REQ_XCOMP_PERM), when the backend "amx" is created. Signal frames may be 8 KiB larger
+ * from then on, and alternate signal stacks smaller than AT_MINSIGSTKSZ says are refused; where a thread has
+ * one already, Linux refuses the tiles, and the best other backend is taken.
  *
  * Versions follow semver; everything here is since 1.0 unless it says otherwise. libcabochon.so.1
  * keeps every function and struct field of every 1.x.

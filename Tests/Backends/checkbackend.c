@@ -214,7 +214,7 @@ static options parse(int count, char **arguments) {
 
 /* Backends of this project that multiply quantised weights with activations in int8. */
 static bool is_known_int8(const char *name) {
-    static const char *const names[] = {"avx2", "avxvnni", "avx512", "neon"};
+    static const char *const names[] = {"avx2", "avxvnni", "avx512", "amx", "neon"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0) return true;
     }

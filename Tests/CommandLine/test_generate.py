@@ -50,7 +50,7 @@ def test_json_is_one_object_that_says_what_was_done(cabochon, tiny):
     assert timings["decode_tokens_per_second"] == pytest.approx(4 / timings["decode_seconds"])
 
 
-@pytest.mark.parametrize("backend", ["avx512", "avxvnni", "avx2"])
+@pytest.mark.parametrize("backend", ["amx", "avx512", "avxvnni", "avx2"])
 def test_a_long_greedy_answer_gets_a_screen_of_the_head(cabochon, tiny, backend):
     if not any(entry["name"] == backend for entry in cabochon.json("backends")["backends"]):
         pytest.skip(f"no {backend} here")

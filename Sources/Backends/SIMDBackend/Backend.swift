@@ -33,7 +33,7 @@ enum WeightType {
 public func create(
     _ host: UnsafePointer<cabochon_host>?, _ out: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
 ) -> Int32 {
-    guard let host, let out else { return -1 }
+    guard let host, let out, mayMultiplyMatrices() else { return -1 }
     Processor.identify()
     out.pointee = UnsafeMutableRawPointer(mutating: host)
     return 0

@@ -14,6 +14,8 @@ struct LinearWeight {
     /// A floating-point weight's rows; or where it is coded, what BrainFloatCodes made of them.
     var data: UnsafeRawPointer
     var isCoded = false
+    /// Whether all tokens of the op are multiplied together, as MatrixPanel does.
+    var usesMatrices = false
     /// The type of its rows, which are bfloat16 where codes are unpacked.
     var rowType: UInt32
     var rowBytes: Int
@@ -26,7 +28,7 @@ struct LinearWeight {
     /// nil where the backend cannot compute with it.
     init?(
         _ weight: UnsafePointer<cabochon_weight>, _ output: UnsafeMutablePointer<Float>, _ stride: Int,
-        _ host: UnsafePointer<cabochon_host>
+        tokens: Int, _ host: UnsafePointer<cabochon_host>
     ) {
         let type = weight.pointee.type
         rowType = type
@@ -42,6 +44,7 @@ struct LinearWeight {
                 rowBytes = packed.blocks * 64
             } else {
                 form = withFormat(packed.type, FormOfInput()) ?? .blocks
+                usesMatrices = withFormat(packed.type, MatricesPay(tokens: tokens)) ?? false
             }
         } else if WeightType.isFloat(type), let data = weight.pointee.data {
             let rows = Int(truncatingIfNeeded: weight.pointee.rows)
@@ -61,7 +64,7 @@ struct LinearWeight {
     }
 
     /// Floating-point weights have panels in name only.
-    var panelsAtOnce: Int { panels == nil ? 1 : panelsTogether }
+    var panelsAtOnce: Int { panels == nil ? 1 : usesMatrices ? matrixPanels : panelsTogether }
 
     /// Memory that a worker needs to unpack a coded panel for several tokens, or for the products of packed panels.
     func unpackedBytes(tokens: Int, columns: Int) -> Int {
@@ -77,8 +80,10 @@ struct LinearWeight {
     mutating func share(from index: Int, tokens: Int, threads: Int) -> Int {
         firstIndex = index
         let bytes = max(1, packed.panelBytes * min(tokens, 8))
-        let piece = min(max(bytes * packed.panels / (8 * threads), 1 &<< 15), 1 &<< 19)
-        let together = tokens < largestTile ? 1 : panelsTogether
+        let together = tokens < largestTile ? 1 : max(panelsTogether, panelsAtOnce)
+        // Matrices go through more panels: for each piece the activations come from beyond the second-level cache.
+        let most = usesMatrices ? 1 &<< 21 : 1 &<< 19
+        let piece = min(max(bytes * packed.panels / (8 * threads), 1 &<< 15), most)
         panelsPerIndex = max(1, piece / bytes / together) * together
         return index + (packed.panels + panelsPerIndex - 1) / panelsPerIndex
     }
@@ -94,6 +99,12 @@ func weightOfIndex(_ index: Int, _ weights: InlineArray<4, LinearWeight>, _ coun
 
 private struct FormOfInput: FormatOperation {
     func run<Format: PackedFormat>(_: Format.Type) -> InputForms { Format.Scales.isSuper ? .superBlocks : .blocks }
+}
+
+private struct MatricesPay: FormatOperation {
+    var tokens: Int
+
+    func run<Format: PackedFormat>(_: Format.Type) -> Bool { MatrixPanel<Format>.pays(tokens: tokens) }
 }
 
 private struct MemorySize: FormatOperation {
@@ -122,7 +133,8 @@ struct LinearTask {
         let last = min(first + weight.panelsPerIndex, weight.packed.panels)
         var token = 0
         while token < input.activations.tokens {
-            let tokens = min(tokensPerPass, input.activations.tokens - token)
+            let left = input.activations.tokens - token
+            let tokens = weight.usesMatrices ? left : min(tokensPerPass, left)
             for panel in stride(from: first, to: last, by: weight.panelsAtOnce) {
                 let source = rows(of: weight, panel, unpacked + worker * unpackedBytes)
                 let row = panel * lanes
@@ -165,6 +177,7 @@ struct LinearTask {
                 PanelProduct(
                     panels: panels + panel * weight.packed.panelBytes, panelBytes: weight.packed.panelBytes,
                     blocks: weight.packed.blocks, tile: input.activations.tile(at: token, weight.form),
+                    matrices: input.matrices.memory,
                     tokens: tokens, remainingTokens: input.activations.tokens - token,
                     operationTokens: input.activations.tokens, isFirst: token == 0,
                     memory: UnsafeMutableRawPointer(mutating: source), isFirstOfPass: isFirstOfPass, output: output,
@@ -202,14 +215,14 @@ public func linear(
     let threads = Int(run.pointee.thread_count)
     guard
         let output = outputs[0],
-        let one = LinearWeight(first, output, Int(truncatingIfNeeded: strides[0]), host)
+        let one = LinearWeight(first, output, Int(truncatingIfNeeded: strides[0]), tokens: tokens, host)
     else { return OpStatus.declined }
     var list = InlineArray<4, LinearWeight>(repeating: one)
     var indices = list[0].share(from: 0, tokens: tokens, threads: threads)
     var forms = one.form
     for number in 1..<count {
         guard let weight = weights[number], let output = outputs[number],
-            let next = LinearWeight(weight, output, Int(truncatingIfNeeded: strides[number]), host)
+            let next = LinearWeight(weight, output, Int(truncatingIfNeeded: strides[number]), tokens: tokens, host)
         else { return OpStatus.declined }
         list[number] = next
         indices = list[number].share(from: indices, tokens: tokens, threads: threads)

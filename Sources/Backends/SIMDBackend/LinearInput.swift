@@ -37,6 +37,8 @@ struct LinearInput {
     /// stride in bytes.
     var elements: UnsafeRawPointer
     var elementStride: Int
+    /// What quantized super-blocks are for matrices.
+    var matrices: MatrixInput
     /// `extraBytes` for the caller.
     var extra: UnsafeMutableRawPointer
 
@@ -54,16 +56,19 @@ struct LinearInput {
         elementStride = FloatPanels.steps(columns, pairs: !forms.contains(.floatsByLane)) * lanes * 4
         let elementBytes =
             forms.isDisjoint(with: [.brainFloats, .brainFloatsByLane, .floatsByLane]) ? 0 : tokens * elementStride
-        guard let scratch = run.pointee.scratch(run, rowBytes + tileBytes + elementBytes + extraBytes + 64) else {
-            return nil
-        }
+        let matrixBytes = forms.contains(.superBlocks) ? MatrixInput.bytes(tokens: tokens, columns: columns) : 0
+        guard
+            let scratch = run.pointee.scratch(
+                run, rowBytes + tileBytes + elementBytes + matrixBytes + extraBytes + 64)
+        else { return nil }
         let rows = scratch.assumingMemoryBound(to: Float.self)
         activations = Activations(
             input: call.input, inputStride: call.inputStride, tokens: tokens, columns: columns, gain: call.gain,
             epsilon: call.epsilon, rows: rows, tiles: scratch + rowBytes, superTiles: scratch + rowBytes + blockBytes)
         let elements = scratch + rowBytes + tileBytes
         self.elements = UnsafeRawPointer(elements)
-        extra = elements + elementBytes
+        extra = elements + elementBytes + matrixBytes
+        matrices = MatrixInput(memory: elements + elementBytes, activations)
         floats = call.input
         floatStride = call.inputStride
         if forms.contains(.floats) && call.gain != nil {
@@ -75,7 +80,10 @@ struct LinearInput {
             activations.gain = nil
         }
         if forms.contains(.blocks) { Activations.quantize(run, &activations, .blocks) }
-        if forms.contains(.superBlocks) { Activations.quantize(run, &activations, .superBlocks) }
+        if forms.contains(.superBlocks) {
+            Activations.quantize(run, &activations, .superBlocks)
+            matrices.fill(run)
+        }
         if forms.contains(.brainFloats) { narrow(run) }
         if !forms.isDisjoint(with: [.brainFloatsByLane, .floatsByLane]) { arrange(run) }
     }

@@ -136,7 +136,8 @@ struct SuperBlock<Format: PanelFormat> {
             for token in 0..<few {
                 let both = multiply(scale, broadcast(part.float(Tile.superScale, token)))
                 let total = totals + token * vectorBytes
-                storeFloats(multiplyAdd(SuperSums.floats(sums[panel][start + token]), both, loadFloats(total)), total)
+                let sum = SuperSums.floats(sums[panel][start + token], shift: Format.shift)
+                storeFloats(multiplyAdd(sum, both, loadFloats(total)), total)
             }
             return
         }
@@ -149,8 +150,8 @@ struct SuperBlock<Format: PanelFormat> {
             for pair in 0..<Format.Scales.minimumPairs {
                 product = addPairs(minima[pair], broadcast(part.int(field + 4 * pair, token)), to: product)
             }
-            let value = subtractProduct(
-                floats(product), minimum, from: multiply(SuperSums.floats(sums[panel][start + token]), scale))
+            let sum = SuperSums.floats(sums[panel][start + token], shift: Format.shift)
+            let value = subtractProduct(floats(product), minimum, from: multiply(sum, scale))
             let total = totals + token * vectorBytes
             storeFloats(multiplyAdd(value, broadcast(part.float(Tile.superScale, token)), loadFloats(total)), total)
         }

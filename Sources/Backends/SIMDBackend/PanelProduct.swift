@@ -13,6 +13,7 @@ struct PanelProduct: FormatOperation {
     var blocks: Int
     /// The tile that comes next; tokens to go, and those of the op from here on, and all.
     var tile: UnsafeRawPointer
+    var matrices: UnsafeRawPointer
     var tokens: Int
     var remainingTokens: Int
     var operationTokens: Int
@@ -30,6 +31,7 @@ struct PanelProduct: FormatOperation {
     /// Bytes of `memory` that an op of so many tokens needs for a weight of `blocks` blocks.
     @inline(__always)
     static func memoryBytes<Format: PackedFormat>(_: Format.Type, blocks: Int, tokens: Int) -> Int {
+        if MatrixPanel<Format>.pays(tokens: tokens) { return MatrixPanel<Format>.bytes(tokens: tokens) }
         if UnpackedPanel<Format>.pays(tokens: tokens) {
             return totalBytes + panelsTogether * UnpackedPanel<Format>.bytes(blocks: blocks)
         }
@@ -39,6 +41,11 @@ struct PanelProduct: FormatOperation {
     private static let totalBytes = largestTile * vectorBytes
 
     @inline(__always) func run<Format: PackedFormat>(_: Format.Type) {
+        if MatrixPanel<Format>.pays(tokens: operationTokens) {
+            return MatrixPanel<Format>.multiplyPanels(
+                panels, panelBytes: panelBytes, blocks: blocks, matrices, tokens: tokens, memory: memory, output,
+                outputStride, rows: rows)
+        }
         var product = self
         if UnpackedPanel<Format>.pays(tokens: operationTokens) {
             product.panels = UnsafeRawPointer(memory + PanelProduct.totalBytes)

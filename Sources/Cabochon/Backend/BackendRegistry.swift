@@ -47,7 +47,7 @@ public struct RejectedBackend: Sendable {
 }
 
 final class BackendRegistry: Sendable {
-    static let simdNames: Set<String> = ["avx512", "avxvnni", "avx2", "neon"]
+    static let simdNames: Set<String> = ["amx", "avx512", "avxvnni", "avx2", "neon"]
 
     let scalar: Backend
     private let found: Mutex<(usable: [Backend], rejected: [RejectedBackend])>
@@ -91,6 +91,7 @@ final class BackendRegistry: Sendable {
     ///   for CABOCHON_BACKEND's and else the best that can be created.
     func backend(named name: String?) throws(CabochonError) -> Backend {
         guard let name = name ?? Self.nameInEnvironment else { return bestCreatable() }
+        if name == "simd", let best = usable.first(where: Self.isCreatableSIMD) { return best }
         let backend = name.hasPrefix("/") ? try loadExplicitly(path: name) : try find(name)
         try backend.create()
         return backend
@@ -122,6 +123,10 @@ final class BackendRegistry: Sendable {
     private func bestCreatable() -> Backend {
         for backend in usable where (try? backend.create()) != nil { return backend }
         return scalar
+    }
+
+    private static func isCreatableSIMD(_ backend: Backend) -> Bool {
+        simdNames.contains(backend.name) && (try? backend.create()) != nil
     }
 
     private func find(_ name: String) throws(CabochonError) -> Backend {
@@ -274,7 +279,8 @@ func cpuFeatureNames(_ features: UInt64) -> [String] {
         (CABOCHON_CPU_AVX2, "AVX2"), (CABOCHON_CPU_FMA, "FMA"), (CABOCHON_CPU_F16C, "F16C"),
         (CABOCHON_CPU_AVX512, "AVX-512"), (CABOCHON_CPU_AVX512_VNNI, "AVX-512 VNNI"),
         (CABOCHON_CPU_AVX512_BF16, "AVX-512 BF16"), (CABOCHON_CPU_AVX512_VBMI, "AVX-512 VBMI"),
-        (CABOCHON_CPU_AVX_VNNI, "AVX-VNNI"), (CABOCHON_CPU_NEON, "NEON"), (CABOCHON_CPU_DOTPROD, "DotProd"),
+        (CABOCHON_CPU_AVX_VNNI, "AVX-VNNI"), (CABOCHON_CPU_AMX_INT8, "AMX INT8"), (CABOCHON_CPU_NEON, "NEON"),
+        (CABOCHON_CPU_DOTPROD, "DotProd"),
     ]
     let known = names.reduce(0) { $0 | $1.0 }
     let unknown = features & ~known

@@ -35,6 +35,10 @@ CABOCHON_SIMD_INLINE uint64_t cabochon_simd_take(uint64_t *count, uint64_t more)
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if defined(__AMX_INT8__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #if defined(__AVX512F__)
 CABOCHON_SIMD_INLINE __m256i cabochon_x86_half_from_float_512(__m512 values) {
@@ -88,6 +92,48 @@ CABOCHON_SIMD_INLINE __m512 cabochon_x86_even_elements_512(__m512 left, __m512 r
 }
 CABOCHON_SIMD_INLINE __m512 cabochon_x86_odd_elements_512(__m512 left, __m512 right) {
     return _mm512_shuffle_ps(left, right, 0xdd);
+}
+#endif
+
+#if defined(__AMX_INT8__)
+/* Asks the system for the tiles of AMX, on behalf of all of the process; 0 where it agrees. */
+CABOCHON_SIMD_INLINE long cabochon_x86_ask_for_tiles(void) {
+    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */);
+}
+
+/* Tiles of 16 rows by 64 bytes, this thread's until it lets go of them. */
+CABOCHON_SIMD_INLINE void cabochon_x86_take_tiles(void) {
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&shapes);
+}
+CABOCHON_SIMD_INLINE void cabochon_x86_let_go_of_tiles(void) { _tile_release(); }
+
+/* Sums of products of digits: tile 0 of both high ones, 1 of a high and a low one, 2 of both low ones. */
+CABOCHON_SIMD_INLINE void cabochon_x86_clear_sums(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+}
+/* Adds 64 columns: activations [high and low][16 tokens][64], weights [high and low][16][16 rows][4]. */
+CABOCHON_SIMD_INLINE void cabochon_x86_add_products(const void *activations, const void *weights) {
+    _tile_loadd(3, activations, 64);
+    _tile_loadd(5, weights, 64);
+    _tile_dpbssd(0, 3, 5);
+    _tile_loadd(6, (const char *)weights + 1024, 64);
+    _tile_dpbssd(1, 3, 6);
+    _tile_loadd(4, (const char *)activations + 1024, 64);
+    _tile_dpbssd(2, 4, 6);
+    _tile_dpbssd(1, 4, 5);
+}
+/* sums [3][16 tokens][16 rows] */
+CABOCHON_SIMD_INLINE void cabochon_x86_store_sums(void *sums) {
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, (char *)sums + 1024, 64);
+    _tile_stored(2, (char *)sums + 2048, 64);
 }
 #endif
 

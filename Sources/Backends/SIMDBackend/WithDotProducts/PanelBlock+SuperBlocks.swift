@@ -8,7 +8,7 @@ typealias SuperSum = FloatVector
 
 enum SuperSums {
     @inline(__always) static var zero: SuperSum { broadcast(Float(0)) }
-    @inline(__always) static func floats(_ sum: SuperSum) -> FloatVector { sum }
+    @inline(__always) static func floats(_ sum: SuperSum, shift: Int) -> FloatVector { sum }
     /// Where a float's bits have its exponent.
     static let exponentPlace: Int32 = 23
 }

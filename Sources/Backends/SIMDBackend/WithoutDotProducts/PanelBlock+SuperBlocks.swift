@@ -10,7 +10,9 @@ typealias SuperSum = IntVector
 
 enum SuperSums {
     @inline(__always) static var zero: SuperSum { broadcast(Int32(0)) }
-    @inline(__always) static func floats(_ sum: SuperSum) -> FloatVector { _mm256_cvtepi32_ps(sum) }
+    @inline(__always) static func floats(_ sum: SuperSum, shift: Int) -> FloatVector {
+        _mm256_cvtepi32_ps(sum)
+    }
     /// Exponents are how far sums are moved to the left.
     static let exponentPlace: Int32 = 0
 }
