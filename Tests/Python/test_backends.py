@@ -55,6 +55,35 @@ def test_a_plugin_that_breaks_a_rule_is_refused_with_its_path_and_the_reason(nam
         cabochon.Model(TINY, backend=path)
 
 
+SMALL_SIGNAL_STACK = """
+import ctypes
+class Stack(ctypes.Structure):
+    _fields_ = [("memory", ctypes.c_void_p), ("flags", ctypes.c_int), ("bytes", ctypes.c_size_t)]
+memory = ctypes.create_string_buffer(8192)
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(memory), 0, 8192)), None) == 0
+"""
+
+
+@pytest.mark.skipif("amx" not in cabochon.backends(), reason="no AMX here")
+def test_where_linux_refuses_tiles_the_next_backend_computes():
+    # 8 KiB hold a signal frame of AVX-512, and not one with tiles.
+    program = SMALL_SIGNAL_STACK + f"""
+import cabochon
+models = [cabochon.Model({str(TINY)!r}, backend=name) for name in (None, "simd")]
+assert [model.backend for model in models] == ["avx512", "avx512"]
+assert "amx" not in cabochon.backends()
+try:
+    cabochon.Model({str(TINY)!r}, backend="amx")
+except cabochon.Error as error:
+    assert "could not be created" in str(error)
+else:
+    raise SystemExit("amx was created")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "bindings" / "python")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_file_that_is_no_library_is_refused(tmp_path):
     path = tmp_path / "libcabochon-text.so"
     path.write_text("not a library")
