@@ -3,7 +3,7 @@
 // A super-block of a panel is unpacked once for all tokens of an op, into digits (MatrixDigits) of codes times integer
 // scales: its sum over 256 columns needs no scale but those in common, and stays in tiles until it is whole. Scaling
 // each 32 columns' sums, as byte products do, and as types without super-blocks would have to, stores tiles as often as
-// it multiplies them: that was tried, and is no faster than byte products (0.95 to 1.1).
+// it multiplies them: that was tried, and is no faster than byte products (0.93 to 1.12).
 //
 // While a tile of tokens is multiplied, the sums of the one before are scaled: in turns, not side by side, the same takes
 // 1.45 times as long on a Xeon of the fifth generation.
