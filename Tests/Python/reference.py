@@ -8,6 +8,13 @@ import json
 import numpy as np
 
 
+DECODINGS = {
+    "F32": lambda data: np.frombuffer(data, np.float32),
+    "F16": lambda data: np.frombuffer(data, np.float16),
+    "BF16": lambda data: (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32),
+}
+
+
 def load(folder):
     """The configuration, and every tensor of the safetensors files, as float64."""
     config = json.loads((folder / "config.json").read_text())
@@ -17,9 +24,8 @@ def load(folder):
         size = int.from_bytes(data[:8], "little")
         for name, entry in json.loads(data[8 : 8 + size]).items():
             if name != "__metadata__":
-                assert entry["dtype"] == "F32"
                 start, end = entry["data_offsets"]
-                values = np.frombuffer(data[8 + size + start : 8 + size + end], np.float32)
+                values = DECODINGS[entry["dtype"]](data[8 + size + start : 8 + size + end])
                 tensors[name] = values.reshape(entry["shape"]).astype(np.float64)
     return config, tensors
 

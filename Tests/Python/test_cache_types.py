@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import cabochon
+import reference
+from checkpoints import write
 
 VARIANT = pathlib.Path(__file__).resolve().parents[1] / "Fixtures" / "variants" / "gemma2-scaled"
 BACKENDS = cabochon.backends()
@@ -27,10 +29,13 @@ def test_q8_0_gives_nearly_the_logits_of_f32(backend):
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "scalar"])
-def test_q8_0_of_a_backend_is_q8_0_of_the_scalar_one(backend):
-    want = load("q8_0").logits(TOKENS)
+def test_q8_0_of_a_backend_is_q8_0_of_the_scalar_one(backend, tmp_path):
+    # Weights of float32: products of bfloat16 pairs (AVX-512) move the logits by 0.006 of their spread before any cache.
+    model = write(tmp_path / "model", VARIANT, reference.load(VARIANT)[1], "F32")
+    want, got = (
+        cabochon.Model(model, backend=name, kv_type="q8_0").logits(TOKENS) for name in ("scalar", backend))
     # A key on the edge between two bytes may fall to either side.
-    assert np.sqrt(np.mean((load("q8_0", backend).logits(TOKENS) - want) ** 2)) < 0.01 * np.std(want)
+    assert np.sqrt(np.mean((got - want) ** 2)) < 0.01 * np.std(want)
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "blas"])
