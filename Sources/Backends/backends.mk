@@ -9,6 +9,7 @@ simd_directory := Sources/Backends/SIMDBackend
 simd_shared := $(wildcard $(simd_directory)/*.swift)
 simd_widened := $(wildcard $(simd_directory)/WithoutBrainFloats/*.swift)
 simd_dotted := $(wildcard $(simd_directory)/WithDotProducts/*.swift)
+simd_float_sums := $(wildcard $(simd_directory)/WithFloatSums/*.swift)
 simd_screened := $(wildcard $(simd_directory)/WithScreens/*.swift)
 simd_vnni := $(wildcard $(simd_directory)/VNNI/*.swift)
 simd_unmatrixed := $(wildcard $(simd_directory)/WithoutMatrices/*.swift)
@@ -48,19 +49,19 @@ backends: $(simd_output)/libcabochon-neon.so
 endif
 
 # swiftc leaves a file with the same bytes as it was, with its old time: touched, or make would compile it every time.
-$(simd_objects)/amx.o: $(simd_shared) $(simd_vnni) $(simd_screened) \
+$(simd_objects)/amx.o: $(simd_shared) $(simd_dotted) $(simd_vnni) $(simd_screened) \
 		$(wildcard $(simd_directory)/AVX512/*.swift $(simd_directory)/AMX/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_amx_flags) -module-name amx -emit-object $(filter %.swift,$^) -o $@
 	@touch $@
 
-$(simd_objects)/avx512.o: $(simd_shared) $(simd_unmatrixed) $(simd_dotted) $(simd_vnni) $(simd_screened) \
+$(simd_objects)/avx512.o: $(simd_shared) $(simd_unmatrixed) $(simd_dotted) $(simd_float_sums) $(simd_vnni) $(simd_screened) \
 		$(wildcard $(simd_directory)/AVX512/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx512_flags) -module-name avx512 -emit-object $(filter %.swift,$^) -o $@
 	@touch $@
 
-$(simd_objects)/avxvnni.o: $(simd_shared) $(simd_unmatrixed) $(simd_widened) $(simd_dotted) $(simd_vnni) $(simd_screened) \
+$(simd_objects)/avxvnni.o: $(simd_shared) $(simd_unmatrixed) $(simd_widened) $(simd_dotted) $(simd_float_sums) $(simd_vnni) $(simd_screened) \
 		$(wildcard $(simd_directory)/AVX2/*.swift $(simd_directory)/AVXVNNI/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_avxvnni_flags) -module-name avxvnni -emit-object $(filter %.swift,$^) -o $@
@@ -72,7 +73,7 @@ $(simd_objects)/avx2.o: $(simd_shared) $(simd_unmatrixed) $(simd_widened) $(simd
 	$(SWIFTC) $(simd_swift_flags) $(simd_avx2_flags) -module-name avx2 -emit-object $(filter %.swift,$^) -o $@
 	@touch $@
 
-$(simd_objects)/neon.o: $(simd_shared) $(simd_unmatrixed) $(simd_widened) $(simd_dotted) $(wildcard $(simd_directory)/NEON/*.swift) $(simd_headers)
+$(simd_objects)/neon.o: $(simd_shared) $(simd_unmatrixed) $(simd_widened) $(simd_dotted) $(simd_float_sums) $(wildcard $(simd_directory)/NEON/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_neon_flags) -module-name neon -emit-object $(filter %.swift,$^) -o $@
 	@touch $@

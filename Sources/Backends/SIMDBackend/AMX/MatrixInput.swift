@@ -18,7 +18,7 @@ struct MatrixInput {
     }
 
     /// Those of a tile, the first token of which is a multiple of 16.
-    @inline(__always) func tile(at token: Int) -> UnsafeMutableRawPointer {
+    @inline(__always) private func tile(at token: Int) -> UnsafeMutableRawPointer {
         memory + token / MatrixDigits.tokens * (activations.blocks / 8) * MatrixInput.superBytes
     }
 

@@ -1,17 +1,5 @@
-// A super-block's sums where an instruction makes 32-bit sums of four byte products (VNNI, NEON).
-//
-// Such sums are multiplied by their block's integer scale and power of two as floats, which costs a conversion, an
-// addition to the scale's exponent and a fused add for each block; 32-bit integers would need a product of their own.
-
-/// A super-block's sum of a (row, token), which SuperBlock finishes.
-typealias SuperSum = FloatVector
-
-enum SuperSums {
-    @inline(__always) static var zero: SuperSum { broadcast(Float(0)) }
-    @inline(__always) static func floats(_ sum: SuperSum, shift: Int) -> FloatVector { sum }
-    /// Where a float's bits have its exponent.
-    static let exponentPlace: Int32 = 23
-}
+// A super-block's sums where an instruction makes 32-bit sums of four byte products (VNNI, NEON). What such sums become
+// when they are scaled is SuperSums' affair.
 
 /// What a block's integer sums start with, for the zero point of a weight's codes.
 @inline(__always)
@@ -49,11 +37,11 @@ extension PanelBlock {
         _ products: TileProducts<panels, tokens>, _ half: Int, to sums: inout SuperTileSums<panels, tokens>,
         _ panel: Int, _: InlineArray<few, Void>.Type, _ start: Int, _ part: TileRecords
     ) {
-        let scale = floats(integerScale(panel, half))
+        let scale = SuperSums.scale(integerScale(panel, half))
         for token in 0..<few {
-            let both = addToBits(scale, broadcast(part.int(Tile.exponent, token)))
-            sums[panel][start + token] = multiplyAdd(
-                floats(products[panel][start + token]), both, sums[panel][start + token])
+            sums[panel][start + token] = SuperSums.add(
+                products[panel][start + token], times: scale, exponent: part.int(Tile.exponent, token),
+                shift: Format.shift, to: sums[panel][start + token])
         }
     }
 }
