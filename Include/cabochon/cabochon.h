@@ -431,10 +431,10 @@ cabochon_status cabochon_model_activations(const cabochon_model *model, const in
                                            const size_t *lens, cabochon_error **error);
 
 /* Asks all calls of cabochon_model_logits, _logits_with, _activations and _features that are running on
- * this handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED. Any thread, any
- * time, and in signal handlers: it takes no lock. A request that comes when no call is running stops the
- * next one. Does not reach sessions and guards, which have their own. A no-op if `model` is not a live
- * model, or is being freed. */
+ * this handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED, also those that have
+ * nothing left to compute. Any thread, any time, and in signal handlers: it takes no lock. A request that
+ * comes when no call is running stops the next one. Does not reach sessions and guards, which have their
+ * own. A no-op if `model` is not a live model, or is being freed. */
 void cabochon_model_cancel(const cabochon_model *model);
 
 /* ---- Sparse autoencoders --------------------------------------------------------------------- */
@@ -725,7 +725,8 @@ cabochon_status cabochon_session_restore(const cabochon_model *model, const char
 /* Asks the session's running call to stop; it does so within one layer, returns
  * CABOCHON_ERROR_CANCELLED and leaves the session as it was before that call. Any thread, any
  * time, and in signal handlers: it takes no lock. A request that comes when no call is running stops
- * the next one that computes. A no-op if `session` is not a live session, or is being freed. */
+ * the next one that computes; one that comes when the call has nothing left to compute changes nothing.
+ * A no-op if `session` is not a live session, or is being freed. */
 void cabochon_session_cancel(const cabochon_session *session);
 
 /* ---- Generation ---------------------------------------------------------------------------- */
@@ -1047,10 +1048,10 @@ cabochon_status cabochon_guard_score(const cabochon_guard *guard, const int32_t 
                                      double *out_score, cabochon_error **error);
 
 /* Asks all calls of cabochon_guard_classify, _classify_rows and _score that are running on this
- * handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED. Guards cost next to
- * nothing: what must be stopped apart from the rest gets one of its own. Any thread, any time, and in
- * signal handlers: it takes no lock. A request that comes when no call is running stops the next one.
- * Does not reach cabochon_guard_generate, which its session's cancellation stops. A no-op if `guard` is
+ * handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED, also those that have
+ * nothing left to compute. Guards cost next to nothing: what must be stopped apart from the rest gets one
+ * of its own. Any thread, any time, and in signal handlers: it takes no lock. A request that comes when no
+ * call is running stops the next one. Does not reach cabochon_guard_generate, which its session's cancellation stops. A no-op if `guard` is
  * not a live guard, or is being freed. */
 void cabochon_guard_cancel(const cabochon_guard *guard);
 

@@ -309,6 +309,13 @@ static void *judge_many(void *argument) {
     return NULL;
 }
 
+static int32_t cancel_the_guard(void *user_data, size_t row, const cabochon_verdict *verdicts, size_t count,
+                                const cabochon_error *failure) {
+    (void)row, (void)verdicts, (void)count, (void)failure;
+    cabochon_guard_cancel(user_data);
+    return 0;
+}
+
 static void cancel_a_guard(void) {
     cabochon_guard_options options;
     cabochon_guard_options_init(&options, sizeof options);
@@ -328,6 +335,11 @@ static void cancel_a_guard(void) {
           "one request stops one call that comes after it");
     cabochon_guard_cancel(guard);
     FAILS(CABOCHON_ERROR_CANCELLED, cabochon_guard_score(guard, ids, 2, &score, &error));
+
+    /* When nothing is left to compute, too: a caller's loop of calls is stopped by one request, whenever it comes. */
+    cabochon_guard_row last = {"Hello", 5, NULL, 0};
+    FAILS(CABOCHON_ERROR_CANCELLED,
+          cabochon_guard_classify_rows(guard, &last, 1, NULL, 0, cancel_the_guard, guard, &error));
 
     judging both[2] = {{.guard = guard}, {.guard = guard}};
     pthread_t threads[2];

@@ -29,8 +29,8 @@ public final class Cancellation: Sendable {
     /// Takes a request back.
     public func reset() { flag.store(false, ordering: .relaxed) }
 
-    /// Runs one call. What computes polls: a call that has done so answers all requests until its end, and one that
-    /// failed before it came to that leaves them to the next.
+    /// Runs one call. What computes polls: a call that has done so answers all requests until its end (an answer that
+    /// is whole by then is kept), and one that failed before it came to that leaves them to the next.
     public func during<Result>(_ call: () throws(CabochonError) -> Result) throws(CabochonError) -> Result {
         isPolled.store(false, ordering: .relaxed)
         defer { if isPolled.load(ordering: .relaxed) { reset() } }
@@ -45,8 +45,10 @@ public final class Cancellation: Sendable {
         isPolled.store(true, ordering: .relaxed)
         guard isCancelled else { return }
         reset()
-        throw CabochonError(.cancelled, "cancelled by the caller")
+        throw Self.error
     }
+
+    fileprivate static var error: CabochonError { CabochonError(.cancelled, "cancelled by the caller") }
 }
 
 /// Stops all calls on something that several threads use at a time. Raising it is a single atomic
@@ -62,15 +64,20 @@ public final class CancellationOfAll: Sendable {
 
     fileprivate var requestCount: Int { requests.load(ordering: .relaxed) }
 
-    /// Runs one call, which polls what it is given if it computes. The requests until its end have then been
-    /// answered.
+    /// Runs one call, which polls what it is given if it computes. A request that comes after its last poll fails
+    /// it as well: who asks from outside cannot see how far the call is, and a loop of calls must end by one request.
     public func during<Result>(
         _ call: (Cancellation) throws(CabochonError) -> Result
     ) throws(CabochonError) -> Result {
-        let cancellation = Cancellation(of: self, earlierRequests: answered.load(ordering: .relaxed))
-        defer {
-            if cancellation.isPolled.load(ordering: .relaxed) { answered.store(requestCount, ordering: .relaxed) }
+        let earlierRequests = answered.load(ordering: .relaxed)
+        let cancellation = Cancellation(of: self, earlierRequests: earlierRequests)
+        let outcome: Swift.Result<Result, CabochonError>
+        do throws(CabochonError) { outcome = .success(try call(cancellation)) } catch { outcome = .failure(error) }
+        if cancellation.isPolled.load(ordering: .relaxed) {
+            let requests = requestCount
+            answered.store(requests, ordering: .relaxed)
+            if case .success = outcome, requests != earlierRequests { throw Cancellation.error }
         }
-        return try call(cancellation)
+        return try outcome.get()
     }
 }
