@@ -16,9 +16,12 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ATTEMPTS = 12
 
+# A program that a shell has put in the background, such as the tests themselves, leaves SIGINT ignored to its own.
 BEGIN = f"""
 import os, signal, sys, threading
 import cabochon
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 model = cabochon.Model({str(ROOT / "Tests/Fixtures/gemma2-tiny")!r}, threads=1)
 sae = cabochon.SAE({str(ROOT / "Tests/Fixtures/gemma2-tiny/expected/scope/resid_post_layer2.npz")!r}, "resid_post", 2)
@@ -89,7 +92,8 @@ def test_an_example_that_streams_ends_with_ctrl_c():
     program = ROOT / "Examples" / "python" / "stream.py"
     process = subprocess.Popen(
         [sys.executable, "-c", f"""
-import cabochon, runpy, sys
+import cabochon, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 generate = cabochon.Session.generate
 cabochon.Session.generate = lambda *given, **options: generate(*given, **{{**options, "max_tokens": 7000, "ignore_eos": True}})
 sys.argv = ["stream.py", {str(ROOT / "Tests/Fixtures/gemma2-tiny")!r}, "Why?"]
