@@ -341,7 +341,7 @@ def table(path, options, peers):
 def machine(threads):
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
-    wanted = "avx2 avx512f avx512_vnni avx512_bf16 avx512_vbmi avx_vnni amx_int8 asimddp i8mm".split()
+    wanted = "avx2 avx512f avx512_vnni avx512_bf16 avx512_vbmi avx_vnni amx_int8 amx_bf16 asimddp i8mm".split()
     flags = [flag for flag in wanted if flag in fields.get("flags", fields.get("Features", "")).split()]
     memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) * 1.024e-6
     return (f"{fields.get('model name', platform.machine())}, {os.cpu_count()} processors, {memory:.0f} GB, "

@@ -63,6 +63,7 @@ extern "C" {
 #define CABOCHON_CPU_AVX512_VBMI ((uint64_t)0x40)
 #define CABOCHON_CPU_AVX_VNNI ((uint64_t)0x80)
 #define CABOCHON_CPU_AMX_INT8 ((uint64_t)0x100) /* a process has yet to ask the system for tiles */
+#define CABOCHON_CPU_AMX_BF16 ((uint64_t)0x200)
 #define CABOCHON_CPU_NEON ((uint64_t)0x100000000)
 #define CABOCHON_CPU_DOTPROD ((uint64_t)0x200000000)
 

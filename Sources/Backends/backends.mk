@@ -22,14 +22,14 @@ simd_machine := $(shell uname -m)
 
 # Swift's own code generation takes -target-cpu, the imported intrinsics the flags after -Xcc.
 simd_avx512_flags := -Xfrontend -target-cpu -Xfrontend cooperlake -Xcc -march=x86-64-v4 -Xcc -mavx512vnni -Xcc -mavx512bf16
-simd_amx_flags := $(simd_avx512_flags) -Xcc -mamx-tile -Xcc -mamx-int8
+simd_amx_flags := $(simd_avx512_flags) -Xcc -mamx-tile -Xcc -mamx-int8 -Xcc -mamx-bf16
 simd_avx2_flags := -Xfrontend -target-cpu -Xfrontend haswell -Xcc -march=x86-64-v3
 simd_avxvnni_flags := $(simd_avx2_flags) -Xcc -mavxvnni
 
 simd_avx512_constants := -DSIMD_NAME='"avx512"' -DSIMD_PRIORITY=30 -DSIMD_SCREENS=CABOCHON_BACKEND_SCREENS \
 	-DSIMD_CPU_FEATURES='(CABOCHON_CPU_AVX2|CABOCHON_CPU_FMA|CABOCHON_CPU_F16C|CABOCHON_CPU_AVX512|CABOCHON_CPU_AVX512_VNNI)'
 simd_amx_constants := -DSIMD_NAME='"amx"' -DSIMD_PRIORITY=35 -DSIMD_SCREENS=CABOCHON_BACKEND_SCREENS \
-	-DSIMD_CPU_FEATURES='(CABOCHON_CPU_AVX2|CABOCHON_CPU_FMA|CABOCHON_CPU_F16C|CABOCHON_CPU_AVX512|CABOCHON_CPU_AVX512_VNNI|CABOCHON_CPU_AMX_INT8)'
+	-DSIMD_CPU_FEATURES='(CABOCHON_CPU_AVX2|CABOCHON_CPU_FMA|CABOCHON_CPU_F16C|CABOCHON_CPU_AVX512|CABOCHON_CPU_AVX512_VNNI|CABOCHON_CPU_AVX512_BF16|CABOCHON_CPU_AMX_INT8|CABOCHON_CPU_AMX_BF16)'
 simd_avxvnni_constants := -DSIMD_NAME='"avxvnni"' -DSIMD_PRIORITY=25 -DSIMD_SCREENS=CABOCHON_BACKEND_SCREENS \
 	-DSIMD_CPU_FEATURES='(CABOCHON_CPU_AVX2|CABOCHON_CPU_FMA|CABOCHON_CPU_F16C|CABOCHON_CPU_AVX_VNNI)'
 simd_avx2_constants := -DSIMD_NAME='"avx2"' -DSIMD_PRIORITY=20 -DSIMD_SCREENS=CABOCHON_BACKEND_SCREENS \
@@ -49,8 +49,9 @@ backends: $(simd_output)/libcabochon-neon.so
 endif
 
 # swiftc leaves a file with the same bytes as it was, with its old time: touched, or make would compile it every time.
-$(simd_objects)/amx.o: $(simd_shared) $(simd_dotted) $(simd_vnni) $(simd_screened) \
-		$(wildcard $(simd_directory)/AVX512/*.swift $(simd_directory)/AMX/*.swift) $(simd_headers)
+$(simd_objects)/amx.o: $(simd_shared) $(simd_widened) $(simd_dotted) $(simd_vnni) $(simd_screened) \
+		$(filter-out %/BrainFloatPairs.swift,$(wildcard $(simd_directory)/AVX512/*.swift)) \
+		$(wildcard $(simd_directory)/AMX/*.swift) $(simd_headers)
 	@mkdir -p $(@D)
 	$(SWIFTC) $(simd_swift_flags) $(simd_amx_flags) -module-name amx -emit-object $(filter %.swift,$^) -o $@
 	@touch $@

@@ -22,8 +22,9 @@ uint64_t cabochon_shim_cpu_features(void) {
     if (!(c & bit_OSXSAVE) || (enabled_state() & 0x6) != 0x6) return 0;
     uint64_t const wide = enabled_state() & 0xe6, tiles = enabled_state() & 0x60000;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-    uint32_t const amx = 1u << 24 | 1u << 25; /* tiles, and products of bytes, which cpuid.h has no names for */
-    int const has_amx = (d & amx) == amx && tiles == 0x60000;
+    /* Products of bfloat16 and of bytes, and the tiles themselves; cpuid.h has no names for them. */
+    uint32_t const amx_bf16 = 1u << 22, amx_int8 = 1u << 25, amx = 1u << 24;
+    int const has_tiles = (d & amx) && tiles == 0x60000;
     uint64_t result = (fma ? CABOCHON_CPU_FMA : 0) | (f16c ? CABOCHON_CPU_F16C : 0);
     /* Compilers that may use AVX2 for x86-64-v3 use these as well; a hypervisor can mask each by itself. */
     uint32_t const avx2 = bit_AVX2 | bit_BMI | bit_BMI2;
@@ -35,7 +36,8 @@ uint64_t cabochon_shim_cpu_features(void) {
     uint32_t const avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
     if (wide == 0xe6 && (b & avx512) == avx512) {
         result |= CABOCHON_CPU_AVX512;
-        if (has_amx) result |= CABOCHON_CPU_AMX_INT8;
+        if (has_tiles && (d & amx_int8)) result |= CABOCHON_CPU_AMX_INT8;
+        if (has_tiles && (d & amx_bf16)) result |= CABOCHON_CPU_AMX_BF16;
         if (c & bit_AVX512VNNI) result |= CABOCHON_CPU_AVX512_VNNI;
         if (c & bit_AVX512VBMI) result |= CABOCHON_CPU_AVX512_VBMI;
         if (features & bit_AVX512BF16) result |= CABOCHON_CPU_AVX512_BF16;

@@ -89,6 +89,7 @@ uint64_t check_cpu_features(void) {
     if (__builtin_cpu_supports("avx512vbmi")) features |= CABOCHON_CPU_AVX512_VBMI;
     if (__builtin_cpu_supports("avxvnni")) features |= CABOCHON_CPU_AVX_VNNI;
     if (__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8")) features |= CABOCHON_CPU_AMX_INT8;
+    if (__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16")) features |= CABOCHON_CPU_AMX_BF16;
 #elif defined(__aarch64__)
     features |= CABOCHON_CPU_NEON;
     /* HWCAP_ASIMDDP of Linux. */

@@ -172,16 +172,7 @@ private struct CodingTask {
     private func bestWindow(_ words: UnsafeRawPointer) -> ExponentWindow {
         var counts = InlineArray<128, Int>(repeating: 0)
         for place in 0..<columns { counts[Int(words.load(fromByteOffset: 2 * place + 1, as: UInt8.self) & 0x7f)] += 1 }
-        var (best, covered) = (ExponentWindow(), -1)
-        for first in 0...120 {
-            var rest = 0
-            for exponent in first + 1..<first + 8 { rest += counts[exponent] }
-            for hasZero in [false, true] {
-                let sum = rest + counts[hasZero ? 0 : first]
-                if sum > covered { (best, covered) = (ExponentWindow(first: first, hasZero: hasZero), sum) }
-            }
-        }
-        return best
+        return ExponentWindow(coveringMost: counts)
     }
 
     /// One row's part of each group; exceptions go on the list, whose length is the result.

@@ -39,7 +39,7 @@ struct LinearWeight {
             panels = isCoded ? nil : UnsafeRawPointer(prepared) + PackedWeight.headerBytes
             data = UnsafeRawPointer(prepared)
             if isCoded {
-                form = BrainFloatCodes.pairs(type, host) ? .brainFloats : .floats
+                form = Self.form(ofFloats: type, host)
                 rowType = WeightType.bf16
                 rowBytes = packed.blocks * 64
             } else {
@@ -53,21 +53,31 @@ struct LinearWeight {
                 panelBytes: rowBytes * lanes, totalBytes: 0)
             panels = nil
             self.data = data
-            form = BrainFloatCodes.pairs(type, host) ? .brainFloats : .floats
+            form = Self.form(ofFloats: type, host)
         } else {
             return nil
         }
+        if form == .brainFloatTiles { usesMatrices = tokens > BrainFloatTiles.fewTokens }
         self.output = output
         outputStride = stride
         firstIndex = 0
         panelsPerIndex = 1
     }
 
+    private static func form(ofFloats type: UInt32, _ host: UnsafePointer<cabochon_host>) -> InputForms {
+        if BrainFloatTiles.take(type) { return .brainFloatTiles }
+        return BrainFloatCodes.pairs(type, host) ? .brainFloats : .floats
+    }
+
     /// Floating-point weights have panels in name only.
-    var panelsAtOnce: Int { panels == nil ? 1 : usesMatrices ? matrixPanels : panelsTogether }
+    var panelsAtOnce: Int {
+        if panels == nil { return usesMatrices ? BrainFloatTiles.panels : 1 }
+        return usesMatrices ? matrixPanels : panelsTogether
+    }
 
     /// Memory that a worker needs to unpack a coded panel for several tokens, or for the products of packed panels.
     func unpackedBytes(tokens: Int, columns: Int) -> Int {
+        if form == .brainFloatTiles { return BrainFloatTiles.memoryBytes(tokens: tokens) }
         if panels == nil { return isCoded && tokens > codedTokens ? lanes * columns * 2 : 0 }
         return withFormat(packed.type, MemorySize(blocks: packed.blocks, tokens: tokens)) ?? 0
     }
@@ -151,7 +161,7 @@ struct LinearTask {
     /// panel the memory that its products need.
     @inline(__always)
     func rows(of weight: LinearWeight, _ panel: Int, _ memory: UnsafeMutableRawPointer) -> UnsafeRawPointer {
-        if weight.panels != nil { return UnsafeRawPointer(memory) }
+        if weight.panels != nil || weight.form == .brainFloatTiles { return UnsafeRawPointer(memory) }
         if !weight.isCoded { return weight.data + panel * lanes * weight.rowBytes }
         if input.activations.tokens > codedTokens {
             let rows = min(lanes, weight.packed.rows - panel * lanes)
@@ -182,6 +192,10 @@ struct LinearTask {
                     operationTokens: input.activations.tokens, isFirst: token == 0,
                     memory: UnsafeMutableRawPointer(mutating: source), isFirstOfPass: isFirstOfPass, output: output,
                     outputStride: stride, rows: rows))
+        } else if weight.form == .brainFloatTiles {
+            BrainFloatTiles(weight, columns: input.activations.columns).multiply(
+                panel: panel, rows: rows, by: input.elements, from: token, tokens: tokens, of: input.activations.tokens,
+                memory: UnsafeMutableRawPointer(mutating: source), output, stride)
         } else {
             let pairs = weight.form == .brainFloats
             let values = pairs ? input.elements : UnsafeRawPointer(input.floats)

@@ -14,6 +14,7 @@ struct InputForms: OptionSet {
     @inline(__always) static var brainFloats: InputForms { InputForms(rawValue: 8) }
     @inline(__always) static var floatsByLane: InputForms { InputForms(rawValue: 16) }
     @inline(__always) static var brainFloatsByLane: InputForms { InputForms(rawValue: 32) }
+    @inline(__always) static var brainFloatTiles: InputForms { InputForms(rawValue: 64) }
 }
 
 /// A linear or gated_linear call but for its weights.
@@ -34,7 +35,7 @@ struct LinearInput {
     var floats: UnsafePointer<Float>
     var floatStride: Int
     /// Pairs of bfloat16, [tokens, columns]; or those or floats by lane in chunks of tokens as FloatPanels has them;
-    /// stride in bytes.
+    /// stride in bytes. Or what BrainFloatTiles takes, which has no stride.
     var elements: UnsafeRawPointer
     var elementStride: Int
     /// What quantized super-blocks are for matrices.
@@ -54,8 +55,11 @@ struct LinearInput {
             forms.contains(.superBlocks) ? Activations.tileBytes(tokens: tokens, columns: columns, .superBlocks) : 0
         let tileBytes = blockBytes + superBytes
         elementStride = FloatPanels.steps(columns, pairs: !forms.contains(.floatsByLane)) * lanes * 4
-        let elementBytes =
+        var elementBytes =
             forms.isDisjoint(with: [.brainFloats, .brainFloatsByLane, .floatsByLane]) ? 0 : tokens * elementStride
+        if forms.contains(.brainFloatTiles) {
+            elementBytes = BrainFloatTiles.inputBytes(tokens: tokens, columns: columns)
+        }
         let matrixBytes = forms.contains(.superBlocks) ? MatrixInput.bytes(tokens: tokens, columns: columns) : 0
         guard
             let scratch = run.pointee.scratch(
@@ -85,6 +89,7 @@ struct LinearInput {
             matrices.fill(run)
         }
         if forms.contains(.brainFloats) { narrow(run) }
+        if forms.contains(.brainFloatTiles) { BrainFloatTiles.fill(run, activations, elements) }
         if !forms.isDisjoint(with: [.brainFloatsByLane, .floatsByLane]) { arrange(run) }
     }
 

@@ -146,7 +146,9 @@ public func prepareWeight(
     guard let self_, let run, let weight, let prepared else { return OpStatus.declined }
     let host = UnsafePointer(self_.assumingMemoryBound(to: cabochon_host.self))
     if WeightType.isFloat(weight.pointee.type) {
-        let codes = BrainFloatCodes.pack(run, host, weight)
+        let codes =
+            BrainFloatTiles.take(weight.pointee.type)
+            ? BrainFloatTiles.pack(run, host, weight) : BrainFloatCodes.pack(run, host, weight)
         prepared.pointee = codes.prepared
         return codes.status
     }

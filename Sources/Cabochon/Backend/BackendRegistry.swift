@@ -279,8 +279,8 @@ func cpuFeatureNames(_ features: UInt64) -> [String] {
         (CABOCHON_CPU_AVX2, "AVX2"), (CABOCHON_CPU_FMA, "FMA"), (CABOCHON_CPU_F16C, "F16C"),
         (CABOCHON_CPU_AVX512, "AVX-512"), (CABOCHON_CPU_AVX512_VNNI, "AVX-512 VNNI"),
         (CABOCHON_CPU_AVX512_BF16, "AVX-512 BF16"), (CABOCHON_CPU_AVX512_VBMI, "AVX-512 VBMI"),
-        (CABOCHON_CPU_AVX_VNNI, "AVX-VNNI"), (CABOCHON_CPU_AMX_INT8, "AMX INT8"), (CABOCHON_CPU_NEON, "NEON"),
-        (CABOCHON_CPU_DOTPROD, "DotProd"),
+        (CABOCHON_CPU_AVX_VNNI, "AVX-VNNI"), (CABOCHON_CPU_AMX_INT8, "AMX INT8"), (CABOCHON_CPU_AMX_BF16, "AMX BF16"),
+        (CABOCHON_CPU_NEON, "NEON"), (CABOCHON_CPU_DOTPROD, "DotProd"),
     ]
     let known = names.reduce(0) { $0 | $1.0 }
     let unknown = features & ~known

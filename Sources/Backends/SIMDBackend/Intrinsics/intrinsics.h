@@ -135,6 +135,50 @@ CABOCHON_SIMD_INLINE void cabochon_x86_store_sums(void *sums) {
     _tile_stored(1, (char *)sums + 1024, 64);
     _tile_stored(2, (char *)sums + 2048, 64);
 }
+
+/* Sums [tile of tokens][panel][16 tokens][16 rows] of two panels, by one tile of tokens or by two. */
+CABOCHON_SIMD_INLINE void cabochon_x86_clear_totals(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+CABOCHON_SIMD_INLINE void cabochon_x86_load_totals(const void *totals, int tiles) {
+    _tile_loadd(0, totals, 64);
+    _tile_loadd(1, (const char *)totals + 1024, 64);
+    if (tiles == 1) return;
+    _tile_loadd(2, (const char *)totals + 2048, 64);
+    _tile_loadd(3, (const char *)totals + 3072, 64);
+}
+CABOCHON_SIMD_INLINE void cabochon_x86_store_totals(void *totals, int tiles) {
+    _tile_stored(0, totals, 64);
+    _tile_stored(1, (char *)totals + 1024, 64);
+    if (tiles == 1) return;
+    _tile_stored(2, (char *)totals + 2048, 64);
+    _tile_stored(3, (char *)totals + 3072, 64);
+}
+/* Adds 32 columns of bfloat16: activations [16 tokens][32], weights [16][16 rows][2]. */
+CABOCHON_SIMD_INLINE void cabochon_x86_add_brain_float_tiles(const void *activations, const void *others,
+                                                             const void *weights, const void *other_weights,
+                                                             int tiles) {
+    _tile_loadd(4, activations, 64);
+    _tile_loadd(6, weights, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, other_weights, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    if (tiles == 1) return;
+    _tile_loadd(5, others, 64);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+}
+
+/* Lets lanes take numbers below the normal ones for zero, as tiles do; and what makes them as they were. */
+CABOCHON_SIMD_INLINE uint32_t cabochon_x86_take_small_for_zero(void) {
+    uint32_t before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+}
+CABOCHON_SIMD_INLINE void cabochon_x86_take_small_as_before(uint32_t before) { _mm_setcsr(before); }
 #endif
 
 #if defined(__AVX2__)
