@@ -62,6 +62,14 @@ def test_limits_are_measured_and_give_a_share(cabochon, tiny_gguf):
         assert row["limit_bytes_per_second"] > 1e8 and row["share_of_limit"] > 0
 
 
+def test_limits_of_a_processor_with_tiles_are_the_tiles(cabochon, tiny_gguf):
+    if "amx" not in [backend["name"] for backend in cabochon.json("backends")["backends"]]:
+        pytest.skip("no AMX here")
+    row = cabochon.json("bench", "--model", tiny_gguf, *QUICK, "--threads", "1", "--limits")["results"][0]
+    assert row["limit_int8_per_second"] > 10 * row["limit_f32_per_second"]
+    assert row["limit_bf16_per_second"] > 5 * row["limit_f32_per_second"]
+
+
 def test_csv_has_the_fields_of_json_as_headings(cabochon, tiny_gguf):
     rows = list(csv.reader(io.StringIO(cabochon.text("bench", "--model", tiny_gguf, *QUICK, "--csv"))))
     assert rows[0] == FIELDS
