@@ -90,7 +90,7 @@ struct LinearWeight {
     mutating func share(from index: Int, tokens: Int, threads: Int) -> Int {
         firstIndex = index
         let bytes = max(1, packed.panelBytes * min(tokens, 8))
-        let together = tokens < largestTile ? 1 : max(panelsTogether, panelsAtOnce)
+        let together = usesMatrices ? panelsAtOnce : tokens < largestTile ? 1 : max(panelsTogether, panelsAtOnce)
         // Matrices go through more panels: for each piece the activations come from beyond the second-level cache.
         let most = usesMatrices ? 1 &<< 21 : 1 &<< 19
         let piece = min(max(bytes * packed.panels / (8 * threads), 1 &<< 15), most)
