@@ -1051,8 +1051,8 @@ cabochon_status cabochon_guard_score(const cabochon_guard *guard, const int32_t 
  * handle to stop; they do so within one layer and return CABOCHON_ERROR_CANCELLED, also those that have
  * nothing left to compute. Guards cost next to nothing: what must be stopped apart from the rest gets one
  * of its own. Any thread, any time, and in signal handlers: it takes no lock. A request that comes when no
- * call is running stops the next one. Does not reach cabochon_guard_generate, which its session's cancellation stops. A no-op if `guard` is
- * not a live guard, or is being freed. */
+ * call is running stops the next one. Does not reach cabochon_guard_generate, which its session's
+ * cancellation stops. A no-op if `guard` is not a live guard, or is being freed. */
 void cabochon_guard_cancel(const cabochon_guard *guard);
 
 /* Values of cabochon_guarding_options.mode. */

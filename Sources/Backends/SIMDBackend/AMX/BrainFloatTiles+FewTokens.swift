@@ -5,6 +5,7 @@ import CCabochonBackend
 import SIMDIntrinsics
 
 extension BrainFloatTiles {
+    /// output[token, 0 ..< rows] of a panel by at most `fewTokens` tokens, whose values `fill` made.
     func multiplyFew(
         _ panel: Int, rows: Int, by values: UnsafePointer<Float>, tokens: Int, memory: UnsafeMutableRawPointer,
         _ output: UnsafeMutablePointer<Float>, _ stride: Int

@@ -4,6 +4,8 @@ import CCabochonBackend
 import SIMDIntrinsics
 
 extension BrainFloatTiles {
+    /// output[token, 0 ..< rows] of panels from `first` on, `panels` at most, by all tokens of an op, whose values `fill`
+    /// made.
     func multiplyMany(
         _ first: Int, rows: Int, by values: UnsafeRawPointer, tokens: Int, memory: UnsafeMutableRawPointer,
         _ output: UnsafeMutablePointer<Float>, _ stride: Int
