@@ -49,9 +49,18 @@ enum { TILE_CHAINS = 4, ROUNDS_PER_TILE_ROUND = 8 };
         } shapes = {1, 0, {0}, {64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16}};                                    \
         uint32_t sums[256];                                                                                            \
         _tile_loadconfig(&shapes);                                                                                     \
-        _tile_zero(0), _tile_zero(1), _tile_zero(2), _tile_zero(3), _tile_zero(4), _tile_zero(5);                      \
-        for (uint64_t round = 0; round < rounds / ROUNDS_PER_TILE_ROUND; round++)                                      \
-            product(0, 4, 5), product(1, 4, 5), product(2, 4, 5), product(3, 4, 5);                                    \
+        _tile_zero(0);                                                                                                 \
+        _tile_zero(1);                                                                                                 \
+        _tile_zero(2);                                                                                                 \
+        _tile_zero(3);                                                                                                 \
+        _tile_zero(4);                                                                                                 \
+        _tile_zero(5);                                                                                                 \
+        for (uint64_t round = 0; round < rounds / ROUNDS_PER_TILE_ROUND; round++) {                                    \
+            product(0, 4, 5);                                                                                          \
+            product(1, 4, 5);                                                                                          \
+            product(2, 4, 5);                                                                                          \
+            product(3, 4, 5);                                                                                          \
+        }                                                                                                              \
         _tile_stored(0, sums, 64);                                                                                     \
         _tile_release();                                                                                               \
         return sums[0];                                                                                                \
