@@ -4,7 +4,7 @@ import SIMDIntrinsics
 
 extension BrainFloatCodes {
     /// A matrix with more exceptions than one weight in so many stays as its file has it.
-    private static let weightsPerException = 128
+    static let weightsPerException = 128
 
     /// Makes the codes, in parallel. Declined: another shape, exponents too far apart, numbers that bfloat16 has not.
     static func pack(

@@ -3,9 +3,6 @@ import CCabochonBackend
 import SIMDIntrinsics
 
 extension BrainFloatTiles {
-    /// A matrix with more exceptions than one weight in so many stays as its file has it.
-    private static let weightsPerException = 128
-
     /// Makes the codes, in parallel. Declined: another shape, exponents too far apart.
     static func pack(
         _ run: UnsafePointer<cabochon_run>, _ host: UnsafePointer<cabochon_host>,
@@ -13,7 +10,7 @@ extension BrainFloatTiles {
     ) -> (status: Int32, prepared: UnsafeMutableRawPointer?) {
         let rows = Int(truncatingIfNeeded: weight.pointee.rows)
         let columns = Int(truncatingIfNeeded: weight.pointee.columns)
-        let capacity = rows * columns / weightsPerException
+        let capacity = rows * columns / BrainFloatCodes.weightsPerException
         guard rows > 0, columns > 0, columns % stepColumns == 0, lanes * columns <= Int(UInt32.max),
             capacity <= Int(UInt32.max), let source = weight.pointee.data
         else { return (OpStatus.declined, nil) }

@@ -1,4 +1,4 @@
-// For instruction sets without products of bfloat16 pairs (AVX2, NEON): BF16 weights are widened to float32. The
+// Without products of bfloat16 pairs (AVX2, NEON) BF16 weights are widened to float32; AMX has tiles of them. The
 // names that the shared sources use, never called.
 import CCabochonBackend
 
