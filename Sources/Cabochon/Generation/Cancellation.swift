@@ -75,7 +75,8 @@ public final class CancellationOfAll: Sendable {
         do throws(CabochonError) { outcome = .success(try call(cancellation)) } catch { outcome = .failure(error) }
         if cancellation.isPolled.load(ordering: .relaxed) {
             let requests = requestCount
-            answered.store(requests, ordering: .relaxed)
+            // Another call may have answered later ones meanwhile.
+            answered.max(requests, ordering: .relaxed)
             if case .success = outcome, requests != earlierRequests { throw Cancellation.error }
         }
         return try outcome.get()
