@@ -64,6 +64,9 @@ struct ClassifyCommand: ParsableCommand {
         if (plot != nil || saveCalibration != nil) && evaluate == nil {
             throw ValidationError("--plot and --save-calibration need --evaluate.")
         }
+        if evaluate != nil && !thresholds.areNone {
+            throw ValidationError("--threshold and --calibration flag verdicts, which --evaluate does not print.")
+        }
     }
 
     func run() throws {
@@ -80,8 +83,9 @@ struct ClassifyCommand: ParsableCommand {
         if let input {
             try ClassifyRows(guardian: guardian, policies: policies, report: report, input: input, output: output).run()
         } else if let evaluate {
-            let evaluation = try Evaluation(guardian: guardian, policies: policies, path: evaluate)
-            try evaluation.run(json: common.json, plot: plot, calibration: saveCalibration)
+            let evaluation = try Evaluation(
+                guardian: guardian, policies: policies, path: evaluate, calibration: saveCalibration)
+            try evaluation.run(json: common.json, plot: plot)
         } else if let prompt {
             try judge(prompt, guardian, policies, report)
         }

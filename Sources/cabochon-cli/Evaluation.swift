@@ -7,19 +7,27 @@ struct Evaluation {
     let guardian: Guard
     let policies: [Policy]
     let path: String
+    /// Where thresholds go.
+    private let calibration: String?
     private let rows: [LabelledRow]
 
-    init(guardian: Guard, policies: [Policy], path: String) throws(Failure) {
+    init(guardian: Guard, policies: [Policy], path: String, calibration: String?) throws(Failure) {
         let (rows, bad) = try LabelledRows.read(path)
         for (line, reason) in bad { Terminal.note("\(path):\(line): \(reason)") }
         guard !rows.isEmpty else { throw Failure("\(path): no row with labels") }
+        // Said before the rows take their time.
+        let areLabelled = rows.contains { row in policies.contains { row.labels[$0.name] != nil } }
+        guard calibration == nil || areLabelled else {
+            throw Failure("\(path): no row has a label for one of the policies, so there is no threshold to save")
+        }
         self.guardian = guardian
         self.policies = policies
         self.path = path
+        self.calibration = calibration
         self.rows = rows
     }
 
-    func run(json: Bool, plot: String?, calibration: String?) throws {
+    func run(json: Bool, plot: String?) throws {
         let scored = try scoredRows()
         let evaluations = evaluate(scored)
         if let plot {

@@ -147,6 +147,8 @@ struct ThresholdOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Thresholds from the file that --evaluate --save-calibration wrote.", valueName: "path"))
     var calibration: String?
 
+    var areNone: Bool { threshold.isEmpty && calibration == nil }
+
     /// Refuses a threshold for none of the policies.
     func check(_ policies: [Policy]) throws(ValidationError) {
         for name in threshold.compactMap(\.policy) where !policies.contains(where: { $0.name == name }) {

@@ -5,6 +5,7 @@
 // After it, the flag ends generation at the next token, and what was said stays in the conversation. The
 // handler does atomic loads and stores only. A loop over rows is watched as a whole, and asks the flag after
 // each: between two watches Ctrl-C would end the program, and one that came too late to cancel a row would be forgotten.
+// A program that was started with SIGINT ignored, as a script's background jobs are, leaves it ignored.
 
 import Cabochon
 import Glibc
@@ -24,7 +25,7 @@ enum Interrupt {
         if wasRequested { cancellation.reset() }
     }
 
-    /// Runs `body` with Ctrl-C taken over: first through `cancellation`, then through the flag.
+    /// Runs `body` with Ctrl-C taken over, unless it was ignored: first through `cancellation`, then through the flag.
     static func watch<Result, Failure>(
         _ cancellation: Cancellation, _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -41,12 +42,19 @@ enum Interrupt {
             Unmanaged<Cancellation>.fromOpaque(reference)._withUnsafeGuaranteedRef { $0.cancel() }
         }
         action.sa_flags = SA_RESTART
-        sigaction(SIGINT, &action, &previous)
+        sigaction(SIGINT, nil, &previous)
+        let isIgnored = isIgnoring(previous)
+        if !isIgnored { sigaction(SIGINT, &action, nil) }
         defer {
-            sigaction(SIGINT, &previous, nil)
+            if !isIgnored { sigaction(SIGINT, &previous, nil) }
             cancellationBits.store(0, ordering: .relaxed)
             cancellation.reset()
         }
         return try withExtendedLifetime(cancellation) { () throws(Failure) in try body() }
+    }
+
+    /// Handlers are compared as addresses: SIG_IGN is no function.
+    private static func isIgnoring(_ action: sigaction) -> Bool {
+        unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
     }
 }

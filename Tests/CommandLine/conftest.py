@@ -2,10 +2,14 @@
 
 import json
 import pathlib
+import signal
 
 import pytest
 
 from commandline import PROGRAM, TINY, TINY_GGUF, CommandLine
+
+# Commands of the tests begin with what these have, and those in a shell's background have SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

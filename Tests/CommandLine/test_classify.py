@@ -235,3 +235,8 @@ def test_published_data_sets(cabochon, tiny, tmp_path, short):
     found = json.loads(done.stdout)["policies"]
     assert set(found) == {"any"} and found["any"]["rows"] == 2 and found["any"]["positives"] == 1
     assert f"{chat}:5: " in done.stderr.decode()
+    calibration = tmp_path / "calibration.json"
+    message = cabochon.failure(*arguments, chat, "--save-calibration", calibration)
+    assert f"{chat}: " in message and "no threshold to save" in message and not calibration.exists()
+    for option in (["--threshold", "0.5"], ["--calibration", calibration]):
+        assert "--evaluate does not print" in cabochon.failure(*arguments, chat, *option, status=2)

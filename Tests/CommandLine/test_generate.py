@@ -1,5 +1,6 @@
 """`cabochon generate` on the small checkpoint, whose words mean nothing and always are the same."""
 
+import json
 import os
 import signal
 import subprocess
@@ -169,6 +170,17 @@ def test_control_c_stops_with_what_there_is_and_exits_with_1(cabochon, tiny):
         rest, words = process.communicate(timeout=60)
     assert process.returncode == 1
     assert first and rest.endswith(b"\n") and b"stopped by Ctrl-C" in words
+
+
+def test_where_sigint_is_ignored_it_stays_ignored(cabochon, tiny):
+    command = [PROGRAM, "generate", "--model", tiny, *LONG, "--max-tokens", "300", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cabochon.environment,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and json.loads(output)["finish_reason"] == "length"
 
 
 def test_control_c_before_the_first_token_reports_a_cancelled_answer(cabochon, tiny):
